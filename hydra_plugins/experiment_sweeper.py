@@ -1,0 +1,51 @@
+"""Hydra's sweeper for experiments: plans the runs, then hands the missing ones to whatever launcher is configured.
+
+With `hydra.sweeper.experiment=ID` the grid is that of experiments/ID.yaml; without, that of the command line
+(`-m model=plain,resnet seed=0,1,2`). Kept light: every Hydra application of the environment imports this file.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class ExperimentSweeperConf:
+    _target_: str = "hydra_plugins.experiment_sweeper.ExperimentSweeper"
+    experiment: str | None = None
+
+
+class ExperimentSweeper(Sweeper):
+    """Plans, validates, skips what is finished, launches the rest longest first."""
+
+    def __init__(self, experiment: str | None) -> None:
+        self.experiment = experiment
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Trains the missing runs. Raises SystemExit(1) when some failed, after listing them."""
+        from resnet_repro import config, experiment, sweep
+
+        try:
+            if self.experiment is None:
+                planned = experiment.expand([experiment.product(arguments)])
+            else:
+                planned = experiment.plan(experiment.load(self.experiment), arguments)
+        except config.ConfigError as error:
+            raise SystemExit(f"error: {error}") from error
+        return sweep.train_missing(planned, self.launcher, group=self.experiment)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="experiment", node=ExperimentSweeperConf, provider="resnet_repro"
+)

@@ -1,0 +1,180 @@
+"""Hydra's launcher for one machine: one process per run, as many at once as there are slots.
+
+Processes come from a fork server that has imported torch and Lightning once, so a run starts in a tenth of a second;
+one that crashes or is killed takes no other with it; all end when the sweep ends, however it ends.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+PRELOAD = ["resnet_repro.training.preload", "resnet_repro.train", "hydra_plugins.local_launcher"]
+LONGEST_MESSAGE = 10_000
+"""Characters of an error that a job reports: they must fit into a pipe that is read after the job has ended."""
+
+
+@dataclass
+class LocalLauncherConf:
+    _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
+    slots: int | None = None  # runs at once; null: one per GPU, or one per core where there is none
+
+
+@dataclass
+class Job:
+    """One run in its process; `answer` brings its error, or None."""
+
+    index: int
+    overrides: Sequence[str]
+    slot: str | None
+    process: ForkServerProcess
+    answer: Connection
+
+
+class LocalLauncher(Launcher):
+    """One process per run in a pool of slots."""
+
+    def __init__(self, slots: int | None) -> None:
+        if slots is not None and slots < 1:
+            raise ValueError(f"hydra.launcher.slots must be at least 1 or null, got {slots}")
+        gpus = visible_gpus()
+        count = slots or len(gpus) or cores()
+        self.slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(count)]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs every job; a job's failure is in its JobReturn and stops no other."""
+        import cloudpickle
+
+        shared = cloudpickle.dumps((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
+        waiting, free = deque(enumerate(job_overrides)), deque(self.slots)
+        active: dict[Any, Job] = {}
+        returns = [JobReturn() for _ in job_overrides]
+        try:
+            while waiting or active:
+                while waiting and free:
+                    index, overrides = waiting.popleft()
+                    job = _start(shared, index, overrides, initial_job_idx + index, free.popleft())
+                    active[job.process.sentinel] = job
+                for sentinel in wait(list(active)):
+                    job = active.pop(sentinel)
+                    returns[job.index] = _finish(job)
+                    free.append(job.slot)
+        finally:
+            for job in active.values():
+                job.process.kill()
+                job.process.join()
+        return returns
+
+
+def cores() -> int:
+    """The CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them, without importing torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu for gpu in named.split(",") if gpu not in ("", "-1", "NoDevFiles")]
+    present = Path("/proc/driver/nvidia/gpus")
+    return [str(k) for k, _ in enumerate(present.iterdir())] if present.is_dir() else []
+
+
+def _start(shared: bytes, index: int, overrides: Sequence[str], number: int, slot: str | None) -> Job:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_job, args=(shared, list(overrides), number, slot, send))
+    with _main_module_hidden():
+        process.start()
+    send.close()
+    return Job(index, overrides, slot, process, receive)
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keeps a child from running this process's main module again; a job brings all it needs with it."""
+    main = sys.modules["__main__"].__dict__
+    kept: dict[str, Any] = {key: main.pop(key) for key in ("__spec__", "__file__") if key in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
+
+
+def _finish(job: Job) -> JobReturn:
+    job.process.join()
+    try:
+        failure = job.answer.recv()
+    except EOFError:
+        code = job.process.exitcode or 0
+        what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        failure = f"the process {what}"
+    result = JobReturn(overrides=job.overrides, status=JobStatus.FAILED if failure else JobStatus.COMPLETED)
+    result.return_value = RuntimeError(failure) if failure else None
+    return result
+
+
+def _job(shared: bytes, overrides: list[str], number: int, slot: str | None, answer: Connection) -> None:
+    """Runs one Hydra job in a child of the fork server; answers None, or what went wrong."""
+    import cloudpickle
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's to handle
+    threading.Thread(target=_die_with_sweep, daemon=True).start()
+    if slot is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot
+    hydra_context, task_function, config, state = cloudpickle.loads(shared)
+    Singleton.set_state(state)
+    setup_globals()
+    composed = hydra_context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    result = run_job(
+        hydra_context=hydra_context,
+        task_function=task_function,
+        config=composed,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    failure = None
+    if result.status is not JobStatus.COMPLETED:
+        failure = "".join(traceback.format_exception_only(result._return_value)).strip()[:LONGEST_MESSAGE]
+    answer.send(failure)
+    logging.shutdown()
+    sys.stdout.flush()
+
+
+def _die_with_sweep() -> None:
+    """Ends this process at once when the sweep ends, also by SIGKILL.
+
+    The fork server is this process's parent in the eyes of the kernel, and lives as long as any of its children.
+    """
+    sweep = multiprocessing.parent_process()
+    assert sweep is not None
+    sweep.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="resnet_repro")

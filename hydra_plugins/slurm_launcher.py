@@ -1,0 +1,94 @@
+"""Hydra's launcher for a Slurm cluster: one job array, one job per run, through submitit.
+
+It submits and returns; the sweep watches the run folders and Slurm's queue (resnet_repro/slurm.py), so a job that is
+killed takes no other with it, and a sweep that is started again finds its jobs. The options' meanings stand in
+conf/hydra/launcher/slurm.yaml.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class SlurmLauncherConf:
+    _target_: str = "hydra_plugins.slurm_launcher.SlurmLauncher"
+    detached: bool = False
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    timeout_min: int = 60
+    mem_gb: float | None = None
+    nodes: int = 1
+    gpus_per_node: int | None = None
+    cpus_per_task: int | None = None
+    constraint: str | None = None
+    array_parallelism: int = 256
+    signal_delay_s: int = 120
+    setup: list[str] = field(default_factory=list)
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class SlurmLauncher(Launcher):
+    """Submits the runs as one job array. With `detached`, the sweep ends once they are submitted."""
+
+    def __init__(self, detached: bool, additional_parameters: Any, setup: Any, **options: Any) -> None:
+        self.detached = detached
+        self.options = options
+        self.setup_commands = list(setup)
+        self.additional = {"requeue": True, **additional_parameters}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.runs_dir = Path(config.env.runs_dir)
+        here = -(-config.env.devices // self.options["nodes"])  # devices on each node
+        for name, one_each in (("gpus_per_node", here), ("cpus_per_task", here * config.env.threads)):
+            if self.options[name] is None:
+                self.options[name] = one_each
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submits a job for each run; the returns' status stays UNKNOWN. Raises SystemExit where Slurm refuses."""
+        from resnet_repro import slurm
+
+        jobs = self._submitted([list(overrides) for overrides in job_overrides])
+        for overrides, job in zip(job_overrides, jobs, strict=True):
+            slurm.remember(overrides, job.job_id, job.paths.stderr)
+        array = jobs[0].job_id.split("_")[0]
+        print(f"Slurm: {len(jobs)} jobs submitted, {array}; their output in {jobs[0].paths.folder}", flush=True)
+        return [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
+
+    def _submitted(self, job_overrides: list[list[str]]) -> list[Any]:
+        try:
+            import submitit
+        except ImportError as error:
+            raise SystemExit("error: the Slurm launchers need submitit: pip install 'resnet-repro[slurm]'") from error
+        from resnet_repro import slurm
+
+        names = {"timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "nodes"}
+        given = {k: v for k, v in self.options.items() if v not in (None, 0)}  # no GPUs: do not mention them
+        options = {k if k in names else f"slurm_{k}": v for k, v in given.items()}
+        try:
+            executor = submitit.AutoExecutor(self.runs_dir / "slurm", cluster="slurm")
+            executor.update_parameters(
+                name="resnet_repro",
+                tasks_per_node=1,
+                slurm_setup=self.setup_commands,
+                slurm_additional_parameters=self.additional,
+                slurm_srun_args=[f"--cpus-per-task={self.options['cpus_per_task']}"],
+                **options,
+            )
+            return executor.map_array(slurm.job, job_overrides)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"error: nothing was submitted: {error}") from error
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="slurm_options", node=SlurmLauncherConf, provider="resnet_repro"
+)

@@ -1,0 +1,1 @@
+"""What do residual connections really do? Networks, experiments, measurements and verdicts."""

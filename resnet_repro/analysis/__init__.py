@@ -1,0 +1,1 @@
+"""Frames in, frames and files out: statistics, claims, tables, figures. No torch."""

@@ -1,0 +1,64 @@
+"""Figures of the measurements: each is computed as a frame of the numbers drawn, then drawn from that frame."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from resnet_repro.analysis.figures import learning_curves, seed_errors, style
+from resnet_repro.analysis.frames import ERRORS, Measured, cells, varying
+from resnet_repro.experiment import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def render(figure: Figure, measured: Measured, folder: Path) -> str:
+    """Writes <name>.csv, the numbers drawn, and <name>.pdf, .svg and .png; returns the caption.
+
+    A figure with a metric that no run has measured yet is not drawn; the caption says so. Raises as `numbers` does.
+    """
+    drawn = numbers(figure, measured)
+    if absent := sorted(set(figure.y) - set(drawn["metric"])):
+        return f"Not drawn: no run has measured {', '.join(absent)}."
+    drawn.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n")
+    with style.style():
+        style.save(_kind(figure).draw(figure, drawn, measured), folder, figure.name)
+    return _kind(figure).caption(figure, drawn)
+
+
+def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
+    """The numbers drawn, one row per point or dot.
+
+    Raises ValueError for a figure that names a column there is not, or would average over anything but seeds.
+    """
+    kind = _kind(figure)
+    runs = measured.select(figure.where)
+    runs = runs[runs["measured"]]
+    _check_columns(figure, measured, kind.keys(figure))
+    if figure.draw == "norm_grid":
+        runs = seed_errors.at_best_lr(figure, runs)
+    _check_cells(figure, measured, runs, kind.keys(figure))
+    # Rounded, so that the files do not depend on the last bit of a sum, which differs between processors.
+    return kind.compute(figure, measured, runs).round(4)
+
+
+def _kind(figure: Figure) -> ModuleType:
+    return learning_curves if figure.draw == "learning_curves" else seed_errors
+
+
+def _check_columns(figure: Figure, measured: Measured, keys: list[str]) -> None:
+    if unknown := [key for key in keys if key not in measured.settings]:
+        raise ValueError(
+            f"figure {figure.name!r}: no column {unknown[0]!r}; columns are {', '.join(measured.settings)}"
+        )
+    if figure.draw == "learning_curves" and len({metric in ERRORS for metric in figure.y}) > 1:
+        raise ValueError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
+
+
+def _check_cells(figure: Figure, measured: Measured, runs: "pd.DataFrame", keys: list[str]) -> None:
+    for cell, group in cells(runs, keys):
+        if mixed := varying(group, measured.settings):
+            raise ValueError(
+                f"figure {figure.name!r} would average over {', '.join(mixed)} at {cell}; "
+                "use it as panel or hue, or pick one value in `where`"
+            )

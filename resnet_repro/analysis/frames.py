@@ -1,0 +1,104 @@
+"""The measured data of an experiment as frames: the plan's settings joined with what was collected."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_repro.config import columns
+from resnet_repro.experiment import METRICS, SHARES, Experiment, plan, selects
+from resnet_repro.records import PROVENANCE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ERRORS = tuple(name for name in METRICS if "error" in name)
+MEASURED = ("status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was planned and what was measured of it.
+
+    runs: one row per planned run, in the plan's order, index `run_id`: the columns of `config.columns` with their
+        types, `data_name`, `measured` (bool), and what `results/<id>/data/runs.csv` says of the run.
+    curves: `run_id, step, metric, value`, of planned runs only.
+    unplanned: how many rows of runs.csv belong to no planned run; they are left out.
+    """
+
+    experiment: Experiment
+    settings: tuple[str, ...]
+    runs: "pd.DataFrame"
+    curves: "pd.DataFrame"
+    unplanned: int
+
+    @property
+    def data(self) -> str:
+        """The titles of the data sets, `digits` or `CIFAR-10 and CIFAR-100`."""
+        return " and ".join(self.runs["data"].unique())
+
+    def select(self, where: dict[str, Any]) -> "pd.DataFrame":
+        """The planned runs that `where` selects, by the rule of `experiment.selects`."""
+        rows: list[Any] = self.runs[list(self.settings)].to_dict("records")
+        return self.runs[[selects(where, row) for row in rows]]
+
+
+def load(experiment: Experiment, folder: Path) -> Measured:
+    """The data in folder/data. Raises ValueError for a file that names a run twice or mixes data sets."""
+    import pandas as pd
+
+    planned = plan(experiment)
+    settings = pd.DataFrame([columns(p.run) for p in planned], index=[p.id for p in planned], dtype=object)
+    found = _read_runs(folder / "data" / "runs.csv")
+    known = found[found.index.isin(settings.index)]
+    runs = settings.assign(data_name=[p.run.data.name for p in planned], measured=settings.index.isin(known.index))
+    runs = runs.join(known).rename_axis("run_id")
+    _check_one_data_set(runs, folder)
+    curves = pd.read_csv(folder / "data" / "curves.csv", dtype={"run_id": str, "metric": str, "value": float})
+    curves = curves[curves["run_id"].isin(settings.index)]
+    return Measured(experiment, tuple(settings.columns), runs, curves, len(found) - len(known))
+
+
+def _read_runs(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    # A commit or a hash may consist of digits; an empty field, and nothing else, is missing.
+    types: dict[str, type] = dict.fromkeys(["run_id", "status", *PROVENANCE], str) | {"seconds": float}
+    names = ["run_id", *MEASURED]
+    table = pd.read_csv(path, usecols=names, dtype=types, keep_default_na=False, na_values=[""], index_col="run_id")
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise ValueError(f"{path} names run {twice[0]} twice; collect the experiment again")
+    return table
+
+
+def _check_one_data_set(runs: "pd.DataFrame", folder: Path) -> None:
+    for name, hashes in runs.groupby("data", sort=False)["data_sha256"]:
+        if hashes.nunique() > 1:
+            raise ValueError(
+                f"{folder / 'data' / 'runs.csv'}: runs on {name} saw different data (data_sha256 "
+                f"{', '.join(sorted(h[:10] for h in hashes.dropna().unique()))}); train those of one of them again"
+            )
+
+
+def varying(runs: "pd.DataFrame", settings: Iterable[str]) -> list[str]:
+    """The settings that differ between these runs, the seed left out."""
+    return [k for k in settings if k != "seed" and len(set(runs[k])) > 1]
+
+
+def cells(runs: "pd.DataFrame", by: list[str]) -> list[tuple[dict[str, Any], "pd.DataFrame"]]:
+    """The rows grouped by the columns `by`, each group with its values, in the order of the rows.
+
+    Unlike pandas' groupby it tells no value (`ghost_batch` off is None) from a missing one.
+    """
+    if not by:
+        return [({}, runs)]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, key in enumerate(runs[by].itertuples(index=False, name=None)):
+        groups.setdefault(key, []).append(i)
+    return [(dict(zip(by, key, strict=True)), runs.iloc[rows]) for key, rows in groups.items()]
+
+
+def text(value: Any) -> str:
+    """A setting's value as tables and figures show it."""
+    return "off" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

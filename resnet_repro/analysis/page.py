@@ -1,0 +1,99 @@
+"""The pages a reader opens first: results/<id>/README.md and results/README.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from resnet_repro.analysis.claims import VERDICTS, Verdict
+from resnet_repro.analysis.figures.style import title as figure_title
+from resnet_repro.analysis.frames import Measured
+from resnet_repro.analysis.tables import estimate, region
+from resnet_repro.analysis.typeset import Table, markdown
+from resnet_repro.experiment import METRICS, SHARES, Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def experiment_page(measured: Measured, tables: Sequence[Table], captions: Mapping[str, str]) -> str:
+    """The page of one experiment: question, verdicts, figures, further tables, provenance.
+
+    tables: the verdicts first. captions: of each figure by its name.
+    """
+    e = measured.experiment
+    verdicts, *others = tables
+    return "\n\n".join(
+        [
+            f"# {e.id}",
+            f"**{e.question}**",
+            f"Data set: {measured.data}. Source: {e.source}.",
+            _count(measured),
+            f"Made from `data/` by `python -m resnet_repro.report {e.id}`.",
+            *_section(verdicts),
+            _glossary(e),
+            *(_figure(measured, name, caption) for name, caption in captions.items()),
+            *(part for table in others for part in _section(table)),
+            "## Provenance",
+            _provenance(measured.runs[measured.runs["measured"]]),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def _section(table: Table) -> list[str]:
+    files = ", ".join(f"[{kind}]({table.name}.{suffix})" for kind, suffix in (("CSV", "csv"), ("LaTeX", "tex")))
+    return [f"## {table.title}", markdown(table.head, table.rows), f"{table.caption} {files}"]
+
+
+def _count(measured: Measured) -> str:
+    done = measured.runs[measured.runs["measured"]]
+    counts = ", ".join(f"{int((done[share] == 1).sum())} {share}" for share in SHARES)
+    missing = measured.runs.index[~measured.runs["measured"]]
+    lines = [
+        f"{len(done)} of {len(measured.runs)} planned runs are measured: {counts} (the failed include the others)."
+    ]
+    if len(missing):
+        named, rest = ", ".join(f"`{run_id}`" for run_id in missing[:10]), len(missing) - 10
+        lines.append(f"Missing: {named}" + (f" and {rest} more." if rest > 0 else "."))
+    if measured.unplanned:
+        lines.append(f"{measured.unplanned} collected runs belong to no run of the plan and are left out.")
+    return " ".join(lines)
+
+
+def _glossary(e: Experiment) -> str:
+    used = {claim.metric for claim in e.claims}
+    return "\n".join(f"- `{name}`: {words}" for name, words in (METRICS | SHARES).items() if name in used)
+
+
+def _figure(measured: Measured, name: str, caption: str) -> str:
+    title = figure_title(next(figure for figure in measured.experiment.figures if figure.name == name), measured)
+    if caption.startswith("Not drawn"):
+        return f"## Figure: {title}\n\n{caption}"
+    files = ", ".join(f"[{kind.upper()}]({name}.{kind})" for kind in ("pdf", "svg", "csv"))
+    return f"## Figure: {title}\n\n![{title}]({name}.png)\n\n{caption} {files}"
+
+
+def _provenance(runs: "pd.DataFrame") -> str:
+    rows = [
+        [column, str(value), str(count)]
+        for column in ("commit", "device", "torch", "data_sha256")
+        for value, count in runs[column].value_counts(sort=False, dropna=False).sort_index().items()
+    ]
+    hours = f"The runs took {runs['seconds'].sum() / 3600:.2f} hours together."
+    return markdown([("", ""), ("value", ""), ("runs", "")], rows) + f"\n\n{hours}"
+
+
+def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, Experiment]) -> str:
+    """The page of all experiments: every verdict in one table."""
+    every = [(name, v) for name, decided in verdicts.items() for v in decided]
+    rows = [[f"[{name}]({name}/README.md)", v.says, estimate(v), str(v.n), region(v), v.verdict] for name, v in every]
+    counts = {kind: sum(v.verdict == kind for _, v in every) for kind in VERDICTS}
+    head = ("experiment", "claim", "estimate [95 % interval]", "n", "region", "verdict")
+    questions = [f"- [{name}]({name}/README.md): {experiments[name].question}" for name in verdicts]
+    return "\n\n".join(
+        [
+            "# Verdicts",
+            f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}.",
+            markdown([(h, "") for h in head], rows),
+            "\n".join(questions),
+            "Made by `python -m resnet_repro.report`.",
+        ]
+    ) + "\n"  # fmt: skip

@@ -1,0 +1,59 @@
+"""The papers' numbers, curves and protocols (resnet_repro/analysis/paper/), to stand beside ours."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from resnet_repro.analysis.frames import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAPER = Path(__file__).resolve().parent / "paper"
+TITLES = {"he2015-fig6": "He et al. 2015, fig. 6"}
+"""The digitised figures, paper/<name>.csv, as a legend names them."""
+
+
+def numbers() -> list[dict[str, Any]]:
+    """Final numbers on CIFAR-10: `model, depth, shortcut_scale, norm, metric, value, sd, n, source, note`.
+
+    shortcut_scale is None where it does not apply, sd where the paper gives none.
+    """
+    with open(PAPER / "numbers.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kinds: dict[str, Callable[[str], Any]] = {
+        "depth": int,
+        "n": int,
+        "value": float,
+        "shortcut_scale": _maybe,
+        "sd": _maybe,
+    }
+    return [{k: kinds[k](v) if k in kinds else v for k, v in row.items()} for row in rows]
+
+
+def _maybe(field: str) -> float | None:
+    return float(field) if field else None
+
+
+def curve(name: str) -> "pd.DataFrame":
+    """The digitised figure paper/<name>.csv, tidy: `model, depth, step, metric, value`. Raises ValueError."""
+    import pandas as pd
+
+    if name not in TITLES:
+        raise ValueError(f"no published curve {name!r}; there are {', '.join(TITLES)}")
+    wide = pd.read_csv(PAPER / f"{name}.csv")
+    return wide.melt(["model", "depth", "step"], var_name="metric", value_name="value").dropna()
+
+
+def differences(settings: dict[str, Any], source: str) -> str:
+    """In which settings a run of ours differs from the paper that `source` begins with: `steps 400 (64000), ...`."""
+    protocols = yaml.safe_load((PAPER / "protocol.yaml").read_text())
+    paper = next(rules for name, rules in protocols.items() if source.startswith(name))
+    return ", ".join(
+        f"{key} {text(settings[key])} ({text(rule)})"
+        for key, value in paper.items()
+        if (rule := value.get(settings["depth"], settings[key]) if isinstance(value, dict) else value) != settings[key]
+    )

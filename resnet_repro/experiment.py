@@ -1,0 +1,325 @@
+"""What an experiment is: a question, a grid of runs, claims decided before the sweep, and figures.
+
+An experiment is a YAML file in experiments/ and no code. `load` reads and checks it, `plan` turns its grid into
+runs; both refuse a file with a mistake in it before anything is trained. No torch, no pandas.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from resnet_repro.config import ConfigError, Env, Run, columns, compose, parse, run_id
+
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
+
+METRICS = {
+    "train_error_running": "training error, running (augmented batches, training mode), %",
+    "train_error_augmented": "training error (augmented images, evaluation mode), %",
+    "train_error_clean": "training error (clean images, evaluation mode), %",
+    "train_error_exact_bn": "training error (clean images, exact batch-norm statistics), %",
+    "valid_error": "validation error, %",
+    "test_error": "test error, %",
+    "test_error_exact_bn": "test error (exact batch-norm statistics), %",
+    "train_loss": "training loss, running (cross-entropy), nats",
+}
+"""What is measured of a run, with the words for an axis label."""
+
+SHARES = {
+    "diverged": "share of seeds that diverged (non-finite loss)",
+    "stuck": "share of seeds stuck at chance (training error)",
+    "failed": "share of seeds that failed (test error above 20 %, He et al. 2016, table 1)",
+}
+"""Yes or no for each run; a claim on one is a share of seeds."""
+
+DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid")
+
+
+@dataclass
+class Claim:
+    """A sentence, what is measured for it, and the region in which the measurement supports it.
+
+    `metric` is averaged over the seeds of the runs that `of` selects; with `minus`, the seed-paired difference to
+    those is averaged. `region` is [low, high]; for a difference the ends do not belong to it (equal is not higher).
+    `best_over` names a column (`lr`): on each side the value with the lowest mean validation error is taken.
+    """
+
+    id: str
+    says: str
+    metric: str
+    of: dict[str, Any]
+    region: list[float]
+    minus: dict[str, Any] | None = None
+    best_over: str | None = None
+
+
+@dataclass
+class Figure:
+    """A picture of the measurements: `draw` names the drawing, the rest what goes where."""
+
+    name: str
+    draw: str
+    y: list[str]
+    title: str = ""
+    where: dict[str, Any] = field(default_factory=dict)  # only these runs
+    panel: str | None = None  # one panel for each value of this column
+    hue: str = "model"  # one colour for each value of this column
+    paper: str | None = None  # a published curve to draw beside ours (resnet_repro/analysis/paper/<name>.csv)
+
+
+@dataclass
+class Experiment:
+    """One experiment file."""
+
+    id: str
+    question: str
+    source: str
+    grid: list[dict[str, Any]]
+    claims: list[Claim]
+    figures: list[Figure]
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a plan, with the Hydra overrides that make it."""
+
+    run: Run
+    overrides: tuple[str, ...]
+    id: str
+
+
+def ids() -> list[str]:
+    """The experiments there are, by name."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+
+
+def load(name: str) -> Experiment:
+    """The experiment of experiments/<name>.yaml. Raises ConfigError naming the mistake, if there is one."""
+    path = EXPERIMENTS / f"{name}.yaml"
+    if not path.exists():
+        raise ConfigError(f"no experiment {name!r}; there are {', '.join(ids())} (experiments/*.yaml)")
+    return read(path)
+
+
+def read(path: Path) -> Experiment:
+    """The experiment in a YAML file. Raises ConfigError."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    _check_keys(content, Experiment, str(path), ignore=("id",))
+    claims = [_build(Claim, c, f"{path}: claim {i + 1}") for i, c in enumerate(content.pop("claims") or [])]
+    figures = [_build(Figure, f, f"{path}: figure {i + 1}") for i, f in enumerate(content.pop("figures") or [])]
+    experiment = Experiment(id=path.stem, claims=claims, figures=figures, **content)
+    _check_grid(experiment.grid, path)
+    _check_distinct([claim.id for claim in claims], f"{path}: claim")
+    _check_distinct([figure.name for figure in figures], f"{path}: figure")
+    for claim in claims:
+        _check_claim(claim, path)
+    for figure in figures:
+        _check_figure(figure, path)
+    return experiment
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, as YAML does and PyYAML does not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _build(kind: type, content: dict[str, Any], where: str) -> Any:
+    _check_keys(content, kind, where)
+    return kind(**content)
+
+
+def _check_keys(content: Any, kind: type, where: str, ignore: Sequence[str] = ()) -> None:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} must be a mapping of keys, got {content!r}")
+    known = {f.name: f for f in dataclasses.fields(kind) if f.name not in ignore}
+    unknown = sorted(set(content) - set(known))
+    missing = [
+        k for k, f in known.items()
+        if k not in content and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    if unknown or missing:
+        raise ConfigError(f"{where}: unknown keys {unknown}, missing keys {missing}; known are {', '.join(known)}")
+
+
+def _check_grid(grid: Any, path: Path) -> None:
+    if not isinstance(grid, list) or not grid or not all(isinstance(block, dict) for block in grid):
+        raise ConfigError(f"{path}: grid must be a list of mappings from settings to values, got {grid!r}")
+    for key, values in itertools.chain.from_iterable(block.items() for block in grid):
+        if values == []:
+            raise ConfigError(f"{path}: the grid gives no value for {key}; name one, or leave the key out")
+
+
+def _check_distinct(names: list[Any], what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{what} {name!r} stands twice; every one needs a name of its own")
+
+
+def _check_claim(claim: Claim, path: Path) -> None:
+    where = f"{path}: claim {claim.id!r}"
+    if claim.metric not in [*METRICS, *SHARES]:
+        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS | SHARES)}, got {claim.metric!r}")
+    _check_where(claim.of, f"{where}: of")
+    if claim.minus is not None:
+        _check_where(claim.minus, f"{where}: minus")
+    ends = claim.region if isinstance(claim.region, list) else []
+    if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
+        raise ConfigError(f"{where}: region must be [low, high], two numbers with low < high, got {claim.region!r}")
+    if claim.metric in SHARES and claim.minus is not None:
+        raise ConfigError(f"{where}: a share of seeds ({claim.metric}) takes no `minus`; make it two claims")
+
+
+def _check_figure(figure: Figure, path: Path) -> None:
+    where = f"{path}: figure {figure.name!r}"
+    if figure.draw not in DRAWINGS:
+        raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {figure.draw!r}")
+    if not isinstance(figure.y, list) or not figure.y or not all(metric in [*METRICS] for metric in figure.y):
+        raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {figure.y!r}")
+    _check_where(figure.where, f"{where}: where")
+    if figure.paper is not None and not (PAPER / f"{figure.paper}.csv").exists():
+        raise ConfigError(f"{where}: no published curve {figure.paper!r} in {PAPER}; leave paper out")
+
+
+def _check_where(where: Any, place: str) -> None:
+    if not isinstance(where, dict):
+        raise ConfigError(f"{place} must be a mapping from columns to values, as {{depth: 56}}, got {where!r}")
+
+
+def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]:
+    """Every run of the experiment's grid, composed and validated, each once, in the grid's order.
+
+    overrides: Hydra overrides on top of the grid; one that names a key of the grid replaces the grid's values,
+    one with several values (`seed=0,1`) multiplies the grid.
+    Raises ConfigError for a bad cell, and for a claim or figure that selects no run of the unchanged grid.
+    """
+    planned = expand([_cells(block, overrides) for block in experiment.grid])
+    for plan in planned:
+        if plan.run.env.group == Env.group:  # W&B shows the runs of an experiment as a group
+            plan.run.env.group = experiment.id
+    if not overrides:
+        check_selections(experiment, planned)
+    return planned
+
+
+def expand(blocks: Sequence[Sequence[list[str]]]) -> list[Planned]:
+    """The runs of the cells (lists of overrides, each with one value) of several blocks; a repeated run once."""
+    runs: dict[str, Planned] = {}
+    for cell in itertools.chain.from_iterable(blocks):
+        run = compose(cell)
+        name = run_id(run)
+        runs.setdefault(name, Planned(run, tuple(cell), name))
+    return list(runs.values())
+
+
+def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
+    replaced = {o.key_or_group for o in parse(overrides)}
+    extras = product(overrides)
+    axes = [
+        [f"{key}={_text(value)}" for value in (values if isinstance(values, list) else [values])]
+        for key, values in block.items()
+        if key not in replaced
+    ]
+    return [[*cell, *extra] for cell in itertools.product(*axes) for extra in extras]
+
+
+def product(overrides: Sequence[str]) -> list[list[str]]:
+    """The cells of a Hydra sweep: `["seed=0,1", "task=digits"]` gives two lists of single-valued overrides."""
+    return [list(cell) for cell in itertools.product(*(_values(o) for o in parse(overrides)))]
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    try:
+        return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+    except HydraException as error:  # glob(*), interval(0, 1)
+        raise ConfigError(f"{override.input_line!r}: write out the values, as in seed=0,1,2") from error
+
+
+def _text(value: Any) -> str:
+    """A YAML value in Hydra's override grammar."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(_text(v) for v in value) + "]"
+    text = str(value)
+    if not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", text, re.ASCII):
+        return text
+    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), text)
+    return f'"{escaped}"'
+
+
+def selects(where: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether a row has, in every column named, the value (or one of the list of values) asked for."""
+    return all(row[k] in v if isinstance(v, list) else row[k] == v for k, v in where.items())
+
+
+def check_selections(experiment: Experiment, planned: Sequence[Planned]) -> None:
+    """Refuses a claim that selects no run, several runs of one seed, or sides with different seeds."""
+    rows = [columns(p.run) for p in planned]
+    _check_distinguishable(rows, f"experiment {experiment.id}")
+    for figure in experiment.figures:
+        place = f"experiment {experiment.id}: figure {figure.name!r}"
+        _check_columns([figure.hue, *([figure.panel] if figure.panel else [])], rows, place)
+        _selected(figure.where, rows, place)
+    for claim in experiment.claims:
+        place = f"experiment {experiment.id}: claim {claim.id!r}"
+        seeds = [_seeds(side, claim, rows, place) for side in (claim.of, claim.minus) if side is not None]
+        if len(seeds) == 2 and seeds[0] != seeds[1]:
+            raise ConfigError(f"{place}: `of` has seeds {seeds[0]} and `minus` has {seeds[1]}; they are paired by seed")
+
+
+def _check_distinguishable(rows: list[dict[str, Any]], place: str) -> None:
+    if len({tuple(row.values()) for row in rows}) < len(rows):
+        raise ConfigError(f"{place}: two data sets have one title; set data.title for each")
+
+
+def _check_columns(names: Iterable[str], rows: list[dict[str, Any]], place: str) -> None:
+    for name in names:
+        if name not in rows[0]:
+            raise ConfigError(f"{place}: no column {name!r}; columns are {', '.join(rows[0])}")
+
+
+def _selected(where: dict[str, Any], rows: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
+    _check_columns(where, rows, place)
+    found = [row for row in rows if selects(where, row)]
+    if not found:
+        there = "; ".join(f"{k} is {', '.join(dict.fromkeys(str(row[k]) for row in rows))}" for k in where)
+        raise ConfigError(f"{place}: {where} selects no run of the grid, in which {there}")
+    return found
+
+
+def _seeds(side: dict[str, Any], claim: Claim, rows: list[dict[str, Any]], place: str) -> list[int]:
+    """The seeds of the runs that one side of a claim selects: the same for each value of `best_over`."""
+    found = _selected(side, rows, place)
+    _check_columns([claim.best_over] if claim.best_over else [], rows, place)
+    if (claim.best_over or claim.metric == "valid_error") and any(row["split"] == "full" for row in found):
+        raise ConfigError(f"{place}: valid_error, which best_over selects by, needs data.split=45k")
+    vary = [k for k in found[0] if k not in ("seed", claim.best_over) and len({str(row[k]) for row in found}) > 1]
+    if vary:
+        raise ConfigError(f"{place}: {side} leaves {', '.join(vary)} open; a claim compares one network per seed")
+    seeds: dict[Any, list[int]] = {}
+    for row in found:
+        seeds.setdefault(row[claim.best_over] if claim.best_over else None, []).append(row["seed"])
+    first = sorted(next(iter(seeds.values())))
+    if any(sorted(other) != first for other in seeds.values()):
+        raise ConfigError(f"{place}: {side} has other seeds for other values of {claim.best_over}: {seeds}")
+    return first

@@ -1,0 +1,236 @@
+"""Weights & Biases shows the runs; the run folders are the truth.
+
+One process of its own follows the folders of a sweep and repeats what appears there to W&B: config, curves,
+summary, group = experiment, tags, and the run's id, so that a resumed run goes on as the same W&B run. Training
+never talks to W&B, so no missing key, broken network or failing server can stop or slow it.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from resnet_repro import records
+from resnet_repro.config import columns
+from resnet_repro.experiment import Planned
+
+POLL_SECONDS = 1.0
+PATIENCE = 30.0
+"""Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
+
+# On the side of training ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def following(planned: Sequence[Planned], patience: float = PATIENCE) -> Iterator[None]:
+    """Mirrors these runs to W&B while the body runs, and what is left at its end. Does nothing when disabled.
+
+    Returns at most 2 * patience + 30 seconds after the body. Whatever happens to the mirror, nothing is raised here.
+    """
+    if not planned or planned[0].run.env.wandb == "disabled":
+        yield
+        return
+    log = Path(planned[0].run.env.runs_dir) / "wandb" / "mirror.log"
+    process = _start(planned, patience, log)
+    try:
+        yield
+    finally:
+        _wait(process, patience, log)
+
+
+def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess.Popen:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s.
+    environment = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false", **os.environ}
+    with open(log, "a") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "resnet_repro.mirror"],
+            stdin=subprocess.PIPE, stderr=errors, text=True, env=environment,
+            start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
+        )  # fmt: skip
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it died at once; _wait says so
+        process.stdin.write(json.dumps(_task(planned, patience)) + "\n")
+        process.stdin.flush()
+    return process
+
+
+def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
+    """What the mirror has to know: where W&B's files go and how, and of each run its id, folder and settings."""
+    env = planned[0].run.env
+    jobs = [
+        {"id": plan.id, "place": str(records.folder(plan.run, plan.id)), "config": columns(plan.run)}
+        for plan in planned
+    ]
+    keys = {"runs_dir": env.runs_dir, "mode": env.wandb, "project": env.wandb_project, "group": env.group}
+    return {**keys, "patience": patience, "jobs": jobs}
+
+
+def _wait(process: subprocess.Popen, patience: float, log: Path) -> None:
+    """Tells the mirror, by the end of its input, that training is over, and waits for it, though not forever."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        code = process.wait(timeout=2 * patience + 30)
+    except subprocess.TimeoutExpired:
+        _say("the rest is handed over in the background")
+    else:
+        if code != 0:
+            _say(f"mirroring stopped early, {log} says why; the same command goes on with it")
+
+
+def _say(message: str) -> None:
+    print(f"W&B: {message}", flush=True)
+
+
+# The mirror, a process of its own ------------------------------------------------------------------------------
+
+
+class Session:
+    """The W&B runs that are open. Falls back to offline once, and for good, where online does not work."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self.task = task
+        self.mode = task["mode"]
+        self.runs: dict[str, Any] = {}
+
+    def run(self, job: dict[str, Any], resume: bool) -> Any:
+        """The job's W&B run; when it is not open, it is opened, to go on with what W&B has of it or to replace that."""
+        if job["id"] not in self.runs:
+            self.runs[job["id"]] = self._open(job, "allow" if resume else None)
+        return self.runs[job["id"]]
+
+    def finish(self, name: str, exit_code: int) -> None:
+        """Ends a W&B run; what the server does not take in time stays on disk."""
+        try:
+            self.runs.pop(name).finish(exit_code)
+        except TimeoutError:
+            self._fall_back("the server does not take the data")
+
+    def finish_all(self) -> None:
+        """Ends those that are open still, as not finished."""
+        while self.runs:
+            self.finish(next(iter(self.runs)), exit_code=1)
+
+    def _open(self, job: dict[str, Any], resume: Any) -> Any:
+        if self.mode == "online":
+            try:
+                return self._init(job, resume)
+            except Exception as error:  # whatever W&B raises: no key, no network, a server's answer
+                self._fall_back(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        return self._init(job, resume)
+
+    def _init(self, job: dict[str, Any], resume: Any) -> Any:
+        import wandb
+
+        task, config = self.task, job["config"]
+        settings = wandb.Settings(
+            silent=True, console="off", init_timeout=task["patience"] / 3, finish_timeout=task["patience"],
+            finish_timeout_raises=True, x_transaction_log_flush_interval=POLL_SECONDS,
+            save_code=False, disable_git=True, x_disable_stats=True, x_disable_machine_info=True, host="",
+        )  # fmt: skip
+        run = wandb.init(
+            project=task["project"], group=task["group"], mode=self.mode, dir=task["runs_dir"],
+            id=job["id"], name=job["id"], job_type="train", config=config,
+            tags=[config["model"], f"depth {config['depth']}", config["data"][:64]],  # 64: W&B's limit
+            resume=resume, reinit="create_new", settings=settings,
+        )  # fmt: skip
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        return run
+
+    def _fall_back(self, why: str) -> None:
+        import wandb
+
+        self.mode = "offline"
+        self.runs.clear()
+        wandb.teardown()  # ends the open runs, all at once; W&B would not open them again otherwise
+        sync = f"wandb sync --include-online {self.task['runs_dir']}/wandb/*run-*"
+        _say(f"online does not work ({why}). Training goes on, and its mirror offline; `{sync}` uploads it later.")
+
+
+class Follower:
+    """Repeats one run folder to W&B, from where an earlier follower stopped; one process at a time does."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.place = job, Path(job["place"])
+        self.rows, self.done = 0, False  # how far it has got
+        self.lock: IO[str] | None = None
+        self._recall()
+
+    def poll(self, session: Session) -> None:
+        """Repeats the rows of the curves that are new and, once it is there, the record."""
+        if self.done or not (self.place / "curves.csv").exists() or not self._owned():
+            return
+        record = records.read(self.place)  # before the curves, which are complete when it is there
+        rows = records.read_curves(self.place)[self.rows :]
+        if not rows and record is None:
+            return
+        run = session.run(self.job, resume=self.rows > 0)
+        for point in _points(rows):
+            run.log(point)
+        self.rows += len(rows)
+        if record is not None:
+            final = record["metrics"] | {k: record[k] for k in ("status", "parameters", "diverged_step")}
+            run.summary.update({f"final/{k}": v for k, v in final.items()})
+            session.finish(self.job["id"], exit_code=0)
+            self.done = True
+        records.write_json(self.place / "wandb.json", {"rows": self.rows, "done": self.done})
+        if self.done:
+            self._release()
+
+    def _owned(self) -> bool:
+        """Whether it is this process that mirrors the run: two sweeps may have it in their plans."""
+        if self.lock is None:
+            self.lock = records.open_locked(self.place / "wandb.lock")
+            if self.lock is None:
+                return False
+            self._recall()
+        if self.done:  # the other one has finished it
+            self._release()
+        return not self.done
+
+    def _recall(self) -> None:
+        with suppress(OSError, ValueError, KeyError):  # not mirrored yet
+            state = json.loads((self.place / "wandb.json").read_text())
+            self.rows, self.done = state["rows"], state["done"]
+
+    def _release(self) -> None:
+        assert self.lock is not None
+        self.lock.close()
+
+
+def _points(rows: Sequence[records.Row]) -> list[dict[str, float]]:
+    """The rows of each step as one point: `{"step": 20, "train_loss": 1.2, ...}`."""
+    points: dict[int, dict[str, float]] = {}
+    for step, metric, value in rows:
+        points.setdefault(step, {"step": step})[metric] = value
+    return list(points.values())
+
+
+def follow(task: dict[str, Any], ended: IO[str]) -> None:
+    """Follows the runs' folders until `ended` is at its end and all that is there has been repeated."""
+    session = Session(task)
+    followers = [Follower(job) for job in task["jobs"]]
+    last = False
+    while not last:
+        last = _at_end(ended)
+        for follower in followers:
+            follower.poll(session)
+    session.finish_all()
+
+
+def _at_end(stream: IO[str]) -> bool:
+    """Waits up to a poll interval for the stream's end."""
+    readable, _, _ = select.select([stream], [], [], POLL_SECONDS)
+    return bool(readable) and not stream.readline()
+
+
+if __name__ == "__main__":
+    follow(json.loads(sys.stdin.readline()), sys.stdin)

@@ -1,0 +1,305 @@
+"""The on-disk form of a run: one folder runs/<run_id>, and what says in which state it is.
+
+    record.json      exists = the run is finished; written last, once, atomically, with a hash of itself
+    curves.csv       step,metric,value rows, appended while training; record.json holds its hash
+    run.json         config and command; written at the start
+    checkpoint-*     the newest checkpoint; its name holds the step and the hash of its content
+    lock             held by the process that trains the run; dies with it
+    log.txt          what the process printed
+
+Training writes it; `collect` copies it into results/<experiment>/data. No torch here.
+"""
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from resnet_repro.config import Run, columns
+from resnet_repro.experiment import METRICS, SHARES, Planned
+
+log = logging.getLogger(__name__)
+
+Row = tuple[int, str, float]
+"""One point of a curve: step, metric, value."""
+
+PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")
+
+
+class Busy(RuntimeError):  # noqa: N818
+    """Another process trains this run now."""
+
+
+def folder(run: Run, name: str) -> Path:
+    """Where the run called `name` lives."""
+    return Path(run.env.runs_dir) / name
+
+
+# Locks ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lock(place: Path) -> Iterator[None]:
+    """Holds the run's lock; the kernel frees it when the process ends, however it ends. Raises Busy."""
+    # For a second, since is_locked of another process holds the lock for an instant, on a busy machine a longer one.
+    file = open_locked(place / "lock", attempts=50)
+    if file is None:
+        raise Busy(f"{place} is being trained by another process")
+    with file:
+        yield
+
+
+def open_locked(path: Path, attempts: int = 1) -> IO[str] | None:
+    """The file, made if need be, exclusively locked until it is closed; None where another process has it locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
+    for _ in range(attempts):
+        if _try_lock(file, fcntl.LOCK_EX):
+            return file
+        time.sleep(0.02)
+    file.close()
+    return None
+
+
+def is_locked(place: Path) -> bool:
+    """Whether a process trains this run now. Asks for a shared lock, so that two who ask do not see each other."""
+    if not (place / "lock").exists():
+        return False
+    with open(place / "lock") as file:
+        return not _try_lock(file, fcntl.LOCK_SH)
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# Files that are whole or absent --------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that a reader sees whole or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file atomically; a non-finite number is refused (ValueError)."""
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Renames a file that cannot be trusted, and says so; what it held is computed again."""
+    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:  # another process has done so
+        return
+    log.warning("%s %s: set aside as %s, what it held is computed again", path, why, aside.name)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# Records -------------------------------------------------------------------------------------------------------
+
+
+def write(place: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Writes record.json, with the hash of the curves and of itself; returns what was written."""
+    record = {**record, "curves_sha256": _digest((place / "curves.csv").read_bytes())}
+    record["sha256"] = _record_digest(record)
+    write_json(place / "record.json", record)
+    for checkpoint in place.glob("checkpoint-*"):
+        if ".corrupt-" not in checkpoint.name:
+            checkpoint.unlink()
+    return record
+
+
+def _record_digest(record: dict[str, Any]) -> str:
+    rest = {k: v for k, v in record.items() if k != "sha256"}
+    return _digest(json.dumps(rest, sort_keys=True).encode())
+
+
+def read(place: Path) -> dict[str, Any] | None:
+    """The run's record; None when it is not finished. A record that does not fit its hash or its curves is set aside.
+
+    curves.csv is complete before record.json appears, so a reader needs no lock.
+    """
+    path = place / "record.json"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    why = _damage(content, place)
+    if why:
+        set_aside(path, why)
+        return None
+    return json.loads(content)
+
+
+def _damage(content: bytes, place: Path) -> str:
+    """What is wrong with a record, in words; empty when it is sound."""
+    try:
+        record = json.loads(content)
+        if record["sha256"] != _record_digest(record):
+            return "does not match its own hash"
+        if _digest((place / "curves.csv").read_bytes()) != record["curves_sha256"]:
+            return "does not match its curves.csv"
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        return f"is not readable ({type(error).__name__})"
+    return ""
+
+
+def state(place: Path) -> str:
+    """`missing`, `running`, `interrupted` (has a checkpoint), `crashed` (began), or the finished run's status."""
+    # In this order, so that a run that begins or ends meanwhile is not taken for one that crashed.
+    began = (place / "run.json").exists() or (place / "log.txt").exists()
+    interrupted = any(place.glob("checkpoint-*.ckpt"))
+    running = is_locked(place)
+    record = read(place)
+    if record is not None:
+        return record["status"]
+    if running:
+        return "running"
+    return "interrupted" if interrupted else "crashed" if began else "missing"
+
+
+# Curves --------------------------------------------------------------------------------------------------------
+
+CURVES_HEADER = "step,metric,value\n"
+
+
+def write_curves(place: Path, rows: Iterable[Row]) -> None:
+    """Starts curves.csv anew with these rows: at the start, and after a resume with the checkpoint's."""
+    write_atomically(place / "curves.csv", (CURVES_HEADER + _lines(rows)).encode())
+
+
+def append_curves(place: Path, rows: Iterable[Row]) -> None:
+    """Appends rows to curves.csv."""
+    with open(place / "curves.csv", "a") as file:
+        file.write(_lines(rows))
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    return "".join(f"{step},{metric},{float(value)!r}\n" for step, metric, value in rows)
+
+
+def read_curves(place: Path) -> list[Row]:
+    """The rows of curves.csv; a last line that is still being written is left out."""
+    path = place / "curves.csv"
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[1:-1]
+    fields = (line.split(",") for line in lines)
+    return [(int(step), metric, float(value)) for step, metric, value in fields]
+
+
+def last_step(place: Path) -> int:
+    """The step that training has reached, from the end of curves.csv; 0 when it has not begun."""
+    try:
+        with open(place / "curves.csv", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
+            lines = file.read().decode().split("\n")[1:-1]
+        return int(lines[-1].split(",")[0]) if lines else 0
+    except (OSError, ValueError):
+        return 0
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def keep_checkpoint(place: Path, step: int, part: Path) -> None:
+    """Makes the file `part` the run's only checkpoint."""
+    with open(part, "rb") as file:
+        digest = _digest(file.read())[:16]
+        os.fsync(file.fileno())
+    path = place / f"checkpoint-{step:08d}-{digest}.ckpt"
+    os.replace(part, path)
+    for older in place.glob("checkpoint-*.ckpt"):
+        if older != path:
+            older.unlink()
+
+
+def checkpoint(place: Path) -> Path | None:
+    """The newest sound checkpoint; one whose content does not match its name is set aside."""
+    for path in sorted(place.glob("checkpoint-*.ckpt"), reverse=True):
+        if path.stem.endswith(_digest(path.read_bytes())[:16]):
+            return path
+        set_aside(path, "does not match its own hash")
+    return None
+
+
+# Collecting ----------------------------------------------------------------------------------------------------
+
+
+def collect(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
+    """Copies the records of a plan into data/runs.csv and data/curves.csv.
+
+    A planned run without a record keeps the row it has there, if any (measured earlier, or elsewhere); rows that
+    belong to no planned run are dropped. The files stay as they are when no row would be left.
+    Returns how many rows came from records and how many were kept.
+    """
+    old_runs, old_curves = _read_table(data / "runs.csv"), _read_table(data / "curves.csv")
+    kept_runs = {row["run_id"]: row for row in old_runs}
+    kept_curves: dict[str, list[dict[str, str]]] = {}
+    for row in old_curves:
+        kept_curves.setdefault(row["run_id"], []).append(row)
+    runs: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    taken = 0
+    for plan in planned:
+        record = read(folder(plan.run, plan.id))
+        if record is not None:
+            taken += 1
+            runs.append(_row(plan, record))
+            curves += [
+                {"run_id": plan.id, "step": step, "metric": metric, "value": repr(value)}
+                for step, metric, value in read_curves(folder(plan.run, plan.id))
+            ]
+        elif plan.id in kept_runs:
+            runs.append(kept_runs[plan.id])
+            curves += kept_curves.get(plan.id, [])
+    if runs:
+        names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
+        _write_table(data / "runs.csv", [*names, *PROVENANCE], runs)
+        _write_table(data / "curves.csv", ["run_id", "step", "metric", "value"], curves)
+    return taken, len(runs) - taken
+
+
+def _row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
+    shares = {name: int(record["status_flags"][name]) for name in SHARES}
+    provenance = {k: record["provenance"].get(k) for k in PROVENANCE}
+    row = {"run_id": plan.id, **columns(plan.run), "status": record["status"], **shares}
+    return row | record["metrics"] | {k: record[k] for k in ("parameters", "diverged_step")} | provenance
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_table(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({k: "" if row.get(k) is None else row[k] for k in names} for row in rows)
+    write_atomically(path, text.getvalue().encode())

@@ -1,0 +1,207 @@
+"""Verdicts, tables and figures from the measured data: `python -m resnet_repro.report [ID ...] [--verify]`.
+
+For each experiment with data in results/<id>/data it writes results/<id>/README.md, verdicts and errors as Markdown,
+LaTeX and CSV, the figures with the numbers drawn, and manifest.json; then results/README.md. Every byte follows from
+the data, the experiment file and this code. Where the manifest says that nothing changed, nothing is done.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from resnet_repro import experiment
+from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
+from resnet_repro.config import CONF, ConfigError
+from resnet_repro.records import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+SOURCES = ("config.py", "experiment.py", "report.py", "analysis/**/*.py", "analysis/paper/*")
+RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data")
+COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
+
+
+def collected(results: Path) -> list[str]:
+    """The experiments that have data in the results folder."""
+    return [name for name in experiment.ids() if (results / name / "data" / "runs.csv").exists()]
+
+
+def render(name: str, results: Path = RESULTS) -> list[Verdict]:
+    """Brings results/<name>/ and results/README.md up to date and returns the verdicts.
+
+    Nothing is rendered when the manifest says that neither what goes in nor what comes out has changed.
+    Raises ValueError (of which ConfigError is one) for an experiment that does not exist or has no data, for data
+    that contradict themselves, and for a figure that cannot be drawn.
+    """
+    folder = results / name
+    old = _manifest(folder)
+    if old != {"inputs": _inputs(name, folder), "outputs": _hashes(folder, old["outputs"])}:
+        with TemporaryDirectory(prefix=".rendering-", dir=folder) as place:
+            fresh = _render_into(Path(place), name, folder)
+            for file in [*fresh, "manifest.json"]:  # the manifest last: without it the rest is rendered again
+                os.replace(Path(place) / file, folder / file)
+        for stale in set(old["outputs"]) - set(fresh):
+            (folder / Path(stale).name).unlink(missing_ok=True)
+    overview = render_overview(results).encode()
+    if _compare(results / "README.md", overview):
+        write_atomically(results / "README.md", overview)
+    return read_verdicts(folder / "verdicts.csv")
+
+
+def _render_into(place: Path, name: str, folder: Path) -> list[str]:
+    """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
+    from resnet_repro.analysis import figures, frames, page, tables, typeset
+
+    e = experiment.load(name)
+    if clash := [figure.name for figure in e.figures if figure.name in RESERVED]:
+        raise ConfigError(f"experiment {name}: a figure cannot be called {clash[0]}, which is another file's name")
+    measured = frames.load(e, folder)
+    if measured.unplanned:
+        print(f"{name}: {measured.unplanned} collected runs belong to no run of the plan and are left out")
+    verdicts = [decide(claim, measured) for claim in e.claims]
+    found = [tables.verdict_table(verdicts, measured), tables.error_table(measured), tables.paper_table(measured)]
+    shown = [table for table in found if table is not None]
+    for table in shown:
+        typeset.write(table, place)
+    captions = {figure.name: figures.render(figure, measured, place) for figure in e.figures}
+    (place / "README.md").write_text(page.experiment_page(measured, shown, captions), encoding="utf-8")
+    files = sorted(path.name for path in place.iterdir())
+    manifest = {"inputs": _inputs(name, folder), "outputs": _hashes(place, files)}
+    (place / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return files
+
+
+def render_overview(results: Path = RESULTS) -> str:
+    """The text of results/README.md, from every experiment's verdicts.csv."""
+    from resnet_repro.analysis import page
+
+    names = [name for name in collected(results) if (results / name / "verdicts.csv").exists()]
+    verdicts = {name: read_verdicts(results / name / "verdicts.csv") for name in names}
+    return page.overview(verdicts, {name: experiment.load(name) for name in names})
+
+
+# Manifest ------------------------------------------------------------------------------------------------------
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return {"inputs": dict(manifest["inputs"]), "outputs": dict(manifest["outputs"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"inputs": {}, "outputs": {}}
+
+
+def _inputs(name: str, folder: Path) -> dict[str, str]:
+    """Everything the outputs follow from: the data, the experiment, what the config and this code say."""
+    if not all((folder / "data" / file).exists() for file in ("runs.csv", "curves.csv")):
+        experiment.load(name)
+        raise ConfigError(f"experiment {name} has no data in {folder / 'data'}; run its sweep first")
+    yaml = experiment.EXPERIMENTS / f"{name}.yaml"
+    data = _hashes(folder, sorted(p.relative_to(folder).as_posix() for p in (folder / "data").rglob("*")))
+    conf = [p.relative_to(ROOT).as_posix() for p in sorted(CONF.rglob("*.yaml"))]
+    code = [p.relative_to(ROOT).as_posix() for glob in SOURCES for p in sorted((ROOT / "resnet_repro").glob(glob))]
+    return data | {f"experiments/{name}.yaml": _hash(yaml)} | _hashes(ROOT, conf + code)
+
+
+def _hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each of the files that exists."""
+    return {file: _hash(folder / file) for file in files if (folder / file).is_file()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Verification --------------------------------------------------------------------------------------------------
+
+
+def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
+    """Renders everything anew elsewhere; returns one line for each file that differs, is missing or is extra."""
+    problems = []
+    for name in names:
+        folder = results / name
+        with TemporaryDirectory() as place:
+            fresh = [*_render_into(Path(place), name, folder), "manifest.json"]
+            problems += [line for file in fresh if (line := _compare(folder / file, (Path(place) / file).read_bytes()))]
+        extra = sorted(path for path in folder.iterdir() if path.name not in (*fresh, "data"))
+        problems += [f"{path} is extra: nothing makes it" for path in extra]
+    for data in sorted(results.glob("*/data")):
+        if data.parent.name not in experiment.ids():
+            problems.append(f"{data.parent} belongs to no experiment")
+    overview = _compare(results / "README.md", render_overview(results).encode())
+    return problems + ([overview] if overview else [])
+
+
+def _compare(path: Path, expected: bytes) -> str:
+    if not path.exists():
+        return f"{path} is missing"
+    return "" if path.read_bytes() == expected else f"{path} differs from what the data give"
+
+
+# Command line --------------------------------------------------------------------------------------------------
+
+
+def show(name: str, results: Path = RESULTS) -> None:
+    """Prints the rendered verdicts of an experiment as a table, and where its figures lie."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from resnet_repro.analysis import tables
+
+    grid = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for head, justify in (("claim", "left"), ("estimate [95 %]", "left"), ("n", "right"), ("region", "left")):
+        grid.add_column(head, justify=justify)  # type: ignore[arg-type]
+    grid.add_column("verdict", no_wrap=True)
+    for v in read_verdicts(results / name / "verdicts.csv"):
+        words = f"[{COLOURS[v.verdict]}]{v.verdict}[/]"
+        grid.add_row(_plain(v.says), _plain(tables.estimate(v)), str(v.n), _plain(tables.region(v)), words)
+    console = Console(highlight=False)
+    console.print(grid)
+    console.print(f"figures and tables: {results / name / 'README.md'}\n", markup=False, soft_wrap=True)
+
+
+def _plain(words: str) -> str:
+    return words.replace("[", r"\[")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status: 1 when --verify finds a difference, or for an error, which is printed."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_repro.report", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("ids", nargs="*", metavar="ID", help="an experiment; all that have data when none is named")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data lie")
+    parser.add_argument("--verify", action="store_true", help="compare the files with a fresh rendering")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options.ids or collected(options.results), options.results, options.verify)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(names: Sequence[str], results: Path, verifying: bool) -> int:
+    if not names:
+        raise ConfigError(f"no experiment has data in {results}; run a sweep first")
+    if verifying:
+        problems = verify(names, results)
+        print("\n".join(problems or [f"{', '.join(names)}: every file follows from the data"]))
+        return int(bool(problems))
+    failed = False
+    for name in names:
+        try:
+            render(name, results)
+            show(name, results)
+        except ValueError as error:  # one experiment's mistake leaves the others their report
+            print(f"error: {error}\n", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

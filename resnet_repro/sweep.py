@@ -1,0 +1,190 @@
+"""Train an experiment's missing runs, collect, report: `python -m resnet_repro.sweep degradation-digits`.
+
+Repeating the command starts only what is missing, and continues what was interrupted.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from resnet_repro import costs, experiment, mirror, progress, records, slurm, train
+from resnet_repro.config import ConfigError, cost
+from resnet_repro.experiment import Experiment, Planned
+from resnet_repro.provenance import ROOT
+
+RESULTS = ROOT / "results"
+LOG_LINES = 12
+
+
+class RunsFailed(SystemExit):
+    """Some runs failed, and have been listed; as an exit of the program its code is 1."""
+
+
+def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | None = None) -> list[JobReturn]:
+    """Trains every run of the plan that has no record, longest first; lists all that failed.
+
+    Runs that another process trains are waited for, and taken over should it die.
+    Raises RunsFailed when some run failed.
+    """
+    todo = sorted((p for p in planned if _record(p) is None), key=lambda p: -cost(p.run))
+    print(f"{len(planned)} runs: {len(planned) - len(todo)} finished already, {len(todo)} to train")
+    failures: dict[str, str] = {}
+    returns: list[JobReturn] = []
+    jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
+    with nullcontext() if detached or not todo else _shown(planned):
+        while todo:
+            failures |= jobs.look(todo)
+            taken = jobs.active | set(failures)
+            free = [p for p in todo if p.id not in taken and not records.is_locked(_place(p))]
+            if free:
+                launched = _launch(free, launcher, group, len(returns))
+                returns += launched
+                failures |= _failures(free, launched)
+                jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
+            elif detached:
+                print(f"{len(todo)} runs wait or run. The same command, repeated, starts only what does neither.")
+                break
+            else:
+                time.sleep(1.0)
+            todo = [p for p in todo if p.id not in failures and _record(p) is None]
+    if failures:
+        _list_failures([p for p in planned if p.id in failures], failures)
+        raise RunsFailed(1)
+    return returns
+
+
+@contextmanager
+def _shown(planned: Sequence[Planned]) -> Iterator[None]:
+    with mirror.following(planned), progress.shown(planned):
+        yield
+
+
+def _place(plan: Planned) -> Path:
+    return records.folder(plan.run, plan.id)
+
+
+def _record(plan: Planned) -> dict[str, Any] | None:
+    return records.read(_place(plan))
+
+
+def _launch(free: list[Planned], launcher: Launcher, group: str | None, first: int) -> list[JobReturn]:
+    label = [] if group is None else [f"env.group={group}"]
+    return list(launcher.launch([[*plan.overrides, *label] for plan in free], initial_job_idx=first))
+
+
+def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:
+    """What went wrong, for each launched run that has no record and is not in another process's hands."""
+    failures = {}
+    for plan, result in zip(launched, returns, strict=True):
+        if result.status is JobStatus.UNKNOWN or _record(plan) is not None:  # unknown: submitted only
+            continue
+        error = "the job ended well, but there is no record"
+        if result.status is JobStatus.FAILED:
+            error = traceback.format_exception_only(result._return_value)[-1].strip().removeprefix("RuntimeError: ")
+        if "is being trained by another process" not in error:
+            failures[plan.id] = error
+    return failures
+
+
+def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:
+    print(f"\n{len(failed)} runs failed; the others are kept, and the same command tries these again:")
+    for plan in failed:
+        print(f"\n{plan.id}: {reasons[plan.id]}")
+        log = _place(plan) / "log.txt"
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+        print("\n".join(f"    {line}" for line in [f"the end of {log}:", *lines]))
+        print(f"    repeat it alone: {train.command(plan.overrides)}")
+
+
+def sweep(spec: Experiment, launcher: str, overrides: Sequence[str], results: Path) -> int:
+    """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
+    planned = experiment.plan(spec, overrides)
+    sys.argv = [train.__name__, "-m", f"hydra.sweeper.experiment={spec.id}", f"hydra/launcher={launcher}", *overrides]
+    code = 0
+    try:
+        train.main()
+    except RunsFailed:
+        code = 1
+    if code == 0 and any(_record(plan) is None for plan in planned):
+        _say_how_to_follow(spec, overrides)
+        return 0
+    return collect_and_report(spec, planned, results) or code
+
+
+def _say_how_to_follow(spec: Experiment, overrides: Sequence[str]) -> None:
+    own = shlex.join(o for o in overrides if not o.startswith("hydra"))
+    print(f"follow:   python -m resnet_repro.status {spec.id} {own}".rstrip())
+    print(f"collect:  python -m resnet_repro.sweep {spec.id} --collect {own}".rstrip())
+
+
+def collect(spec: Experiment, overrides: Sequence[str], results: Path) -> int:
+    """Collects and reports what is finished, trains nothing; returns 1 while some runs are not finished."""
+    planned = experiment.plan(spec, overrides)
+    with mirror.following(planned):
+        code = collect_and_report(spec, planned, results)
+    missing = sum(_record(plan) is None for plan in planned)
+    if missing:
+        print(f"{missing} of {len(planned)} runs are not finished: python -m resnet_repro.status {spec.id}")
+    return 1 if missing else code
+
+
+def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Path) -> int:
+    """Collects the experiment's runs into <results>/<id>/data, reports, prints the verdicts; returns the exit code."""
+    from resnet_repro import report
+
+    own = experiment.plan(spec)
+    if not {plan.id for plan in planned} <= {plan.id for plan in own}:
+        print(
+            f"The overrides make other runs than experiments/{spec.id}.yaml asks for, so they are not collected into "
+            f"{results}: its claims were made for its own grid. To report on them, copy the file and change its grid."
+        )
+        return 0
+    for plan in own:
+        plan.run.env.runs_dir = planned[0].run.env.runs_dir
+    taken, kept = records.collect(own, results / spec.id / "data")
+    print(f"\n{taken} runs collected" + (f", {kept} kept from before" if kept else ""))
+    return report.main([spec.id, "--results", str(results)]) if taken + kept else 0
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_repro.sweep", description=__doc__)
+    parser.add_argument("experiment", help=f"one of {', '.join(experiment.ids())}")
+    parser.add_argument("--launcher", default="local", help="a Hydra launcher: local, slurm, slurm-detached, ...")
+    parser.add_argument("--plan", action="store_true", help="print the runs and their cost, train nothing")
+    parser.add_argument("--collect", action="store_true", help="collect and report what is finished, train nothing")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides on top of the experiment's grid")
+    options = parser.parse_intermixed_args()
+    try:
+        sys.exit(_run(experiment.load(options.experiment), options))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(spec: Experiment, options: argparse.Namespace) -> int:
+    if options.plan:
+        costs.show(experiment.plan(spec, options.overrides), options.results / spec.id / "data" / "runs.csv")
+        return 0
+    if options.collect:
+        return collect(spec, options.overrides, options.results)
+    return sweep(spec, options.launcher, options.overrides, options.results)
+
+
+if __name__ == "__main__":
+    # Imported by name, so that the sweeper's RunsFailed is the one that is caught here.
+    from resnet_repro.sweep import main as run_main
+
+    run_main()

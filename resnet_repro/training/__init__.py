@@ -1,0 +1,1 @@
+"""One training run: the step, its schedule, the Lightning module around it, its checkpoints."""

@@ -1,0 +1,13 @@
+"""What a fork server imports once for all runs. Nothing here may start threads or touch CUDA."""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy and SciPy start their threads when imported
+
+import pytorch_lightning  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torch  # noqa: F401
+
+import resnet_repro.data
+import resnet_repro.nets
+import resnet_repro.training.fit  # noqa: F401

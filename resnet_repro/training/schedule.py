@@ -1,0 +1,31 @@
+"""The learning rate as a pure function of the step."""
+
+from bisect import bisect_right
+
+from resnet_repro.config import Optim
+
+
+def learning_rate(step: int, optim: Optim, warm_until: int) -> float:
+    """The learning rate of step `step` (the first is 0).
+
+    1. warm-up: `warmup_lr` for the steps before `warm_until`;
+    2. then `lr`, multiplied by `gamma` at each milestone passed (He et al. 2015, sec. 4.2: 32k and 48k of 64k).
+    """
+    if step < warm_until:
+        return optim.warmup_lr
+    return optim.lr * optim.gamma ** bisect_right(optim.milestones, step)
+
+
+def warmup_end(optim: Optim) -> int:
+    """The step at which the warm-up ends at the latest; 0 without one."""
+    return 0 if optim.warmup == "none" else optim.warmup_steps
+
+
+def shortened(warm_until: int, step: int, optim: Optim, running_error: float) -> int:
+    """The end of the warm-up, after `step` steps with this running training error (percent).
+
+    Kind `error` ends once the error is below `warmup_error` (He et al. 2015, sec. 4.2: 0.01 "until the training
+    error is below 80%"). `warmup_steps` stays the cap, since a deep plain net may never get there.
+    """
+    reached = optim.warmup == "error" and running_error < optim.warmup_error
+    return min(warm_until, step) if reached else warm_until

@@ -1,0 +1,217 @@
+import hashlib
+import math
+import os
+import statistics
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from scipy import stats as reference
+
+from resnet_repro.analysis import figures, frames
+from resnet_repro.experiment import EXPERIMENTS, METRICS, Experiment, Figure, load
+
+SEEDS = [0, 1, 2]
+
+
+@pytest.fixture
+def measure(write_data, tmp_path):
+    """measure(grid, outcome): the measured runs of a grid, and {run_id: (settings, row)} of what was written."""
+
+    def run(grid, outcome):
+        e = Experiment("made-up", "?", "none", [grid], [], [])
+        runs = write_data(e, tmp_path, outcome)
+        return frames.load(e, tmp_path), runs
+
+    return run
+
+
+def by_seed(settings):
+    return {"errors": settings["depth"] / 10 + settings["seed"]}
+
+
+# What is drawn -------------------------------------------------------------------------------------------------
+
+
+def test_error_by_depth_draws_each_seed_and_the_t_interval(measure):
+    measured, runs = measure({"model": ["plain", "resnet"], "model.depth": [20, 56], "seed": SEEDS}, by_seed)
+    drawn = figures.numbers(Figure("f", "error_by_depth", ["test_error"]), measured)
+    assert len(drawn) == len(runs)
+    for (model, depth), dots in drawn.groupby(["model", "depth"]):
+        values = [r["test_error"] for s, r in runs.values() if (s["model"], s["depth"]) == (model, depth)]
+        half = reference.t.ppf(0.975, 2) * reference.sem(values)
+        mean = statistics.fmean(values)
+        assert sorted(dots["value"]) == sorted(values)
+        expected = (mean, max(0, mean - half), mean + half, 3)
+        assert tuple(dots.iloc[0][["mean", "low", "high", "n"]]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_learning_curves_draw_mean_lowest_and_highest_seed(measure, tmp_path):
+    grid = {"model": ["plain", "resnet"], "model.depth": [20, 56], "optim.steps": 60, "seed": SEEDS}
+    figure = Figure("f", "learning_curves", ["train_error_running", "test_error"], panel="model", hue="depth")
+    measured, runs = measure(grid, by_seed)
+    drawn = figures.numbers(figure, measured)
+    curves = pd.read_csv(tmp_path / "data" / "curves.csv")
+    ids = [i for i, (s, _) in runs.items() if (s["model"], s["depth"]) == ("plain", 56)]
+    at = curves[curves["run_id"].isin(ids) & (curves["metric"] == "test_error") & (curves["step"] == 40)]["value"]
+    row = drawn.query("model == 'plain' and depth == 56 and metric == 'test_error' and step == 40").iloc[0]
+    expected = (statistics.fmean(at), min(at), max(at), 3)
+    assert tuple(row[["mean", "low", "high", "n"]]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_diverged_seed_counts_as_100_in_the_curve_from_then_on(measure):
+    def outcome(settings):
+        return {"diverged_step": 40} if settings["seed"] == 0 else {"errors": 10.0}
+
+    measured, _ = measure({"optim.steps": 80, "model.depth": 20, "seed": SEEDS}, outcome)
+    drawn = figures.numbers(Figure("f", "learning_curves", ["train_error_running"], hue="depth"), measured)
+    drawn = drawn.set_index("step")
+    assert tuple(drawn.loc[80, ["mean", "low", "high", "n"]]) == (40, 10, 100, 3)
+    assert tuple(drawn.loc[40, ["low", "high", "n"]]) == (35, 100, 3)
+
+
+def test_failed_and_diverged_seeds_are_told_apart(measure):
+    def outcome(settings):
+        return [{"errors": 5.0}, {"errors": 50.0}, {"diverged_step": 7}][settings["seed"]]
+
+    measured, _ = measure({"model.shortcut_scale": [1.0, 2.0], "model.depth": 20, "seed": SEEDS}, outcome)
+    drawn = figures.numbers(Figure("f", "error_by_scale", ["test_error"], hue="depth"), measured)
+    marks = set(zip(drawn["value"], drawn["failed"], drawn["diverged"], strict=True))
+    assert marks == {(5, 0, 0), (50, 1, 0), (100, 1, 1)}
+
+
+def test_the_norm_grid_takes_the_rate_with_the_lowest_validation_error(measure, tmp_path):
+    def outcome(settings):
+        valid = abs(math.log10(settings["lr"]) + (2 if settings["model"] == "plain" else 1))
+        return {"errors": dict.fromkeys(METRICS, 10.0) | {"valid_error": valid, "test_error": settings["lr"]}}
+
+    grid = {"data.split": "45k", "model": ["plain", "resnet"], "model.norm": "none", "model.depth": 20}
+    measured, _ = measure(grid | {"optim.lr": [0.1, 0.01, 0.001], "seed": SEEDS}, outcome)
+    figure = Figure("f", "norm_grid", ["test_error"])
+    drawn = figures.numbers(figure, measured)
+    assert set(zip(drawn["model"], drawn["lr"], strict=True)) == {("plain", 0.01), ("resnet", 0.1)}
+    assert "no norm, plain net 0.01; no norm, ResNet 0.1." in figures.render(figure, measured, tmp_path)
+
+
+def test_the_norm_grid_does_not_choose_a_rate_on_the_test_error(measure):
+    measured, _ = measure({"model.norm": "none", "model.depth": 20, "optim.lr": [0.1, 0.01], "seed": SEEDS}, by_seed)
+    with pytest.raises(ValueError, match=r"needs the validation error of each run; sweep with data.split=45k"):
+        figures.numbers(Figure("f", "norm_grid", ["test_error"]), measured)
+
+
+def test_the_published_curve_is_drawn_beside_ours(measure, tmp_path):
+    grid = {"task": "cifar10", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": SEEDS}
+    measured, _ = measure(grid | {"optim.steps": 800, "optim.milestones": [[400]]}, by_seed)
+    figure = Figure("f", "learning_curves", ["test_error"], panel="model", hue="depth", paper="he2015-fig6")
+    paper = figures.numbers(figure, measured).query("source == 'he2015-fig6'")
+    assert set(paper["depth"]) == {20, 56}
+    end = paper.query("model == 'plain' and depth == 56 and step == 64000")["mean"].item()
+    assert end == pytest.approx(13.27, abs=0.2)
+    assert "He et al. 2015, fig. 6, digitised" in figures.render(figure, measured, tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_figure_of_every_experiment_can_be_drawn(path, write_data, tmp_path):
+    e = load(path.stem)
+    write_data(e, tmp_path, by_seed)
+    measured = frames.load(e, tmp_path)
+    for figure in e.figures:
+        assert set(figures.numbers(figure, measured)["metric"]) == set(figure.y), figure.name
+
+
+def test_a_setting_without_a_value_is_a_value_like_others(measure, tmp_path):
+    def outcome(settings):
+        return {"errors": 5.0 if settings["ghost_batch"] is None else 9.0}
+
+    measured, _ = measure({"model.depth": [20, 56], "model.ghost_batch": [None, 64], "seed": SEEDS}, outcome)
+    figure = Figure("f", "error_by_depth", ["test_error"], hue="ghost_batch")
+    means = figures.numbers(figure, measured)[["ghost_batch", "mean"]].drop_duplicates()
+    assert list(means.itertuples(index=False, name=None)) == [(None, 5), (64, 9)]
+    figures.render(figure, measured, tmp_path)
+    assert b"ghost_batch off" in (tmp_path / "f.svg").read_bytes()
+    with pytest.raises(ValueError, match="would average over ghost_batch"):
+        figures.numbers(Figure("f", "error_by_depth", ["test_error"]), measured)
+
+
+def test_a_panel_without_a_measurement_stays_empty(measure, tmp_path):
+    def outcome(settings):
+        exact = None if settings["norm"] == "none" else 3.0
+        return {"errors": dict.fromkeys(METRICS, 5.0) | {"test_error_exact_bn": exact}}
+
+    measured, _ = measure({"model.depth": [20, 56], "model.norm": ["batch", "none"], "seed": SEEDS}, outcome)
+    figure = Figure("f", "norm_grid", ["test_error_exact_bn", "test_error"])
+    drawn = figures.numbers(figure, measured)
+    assert set(zip(drawn["metric"], drawn["norm"], strict=True)) == {
+        ("test_error_exact_bn", "batch"), ("test_error", "batch"), ("test_error", "none")
+    }  # fmt: skip
+    assert "3 seeds" in figures.render(figure, measured, tmp_path)
+
+
+# What is refused -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        (
+            Figure("f", "error_by_depth", ["test_error"]),
+            r"'f' would average over lr at \{'model': 'resnet', 'depth': 20\}",
+        ),
+        (Figure("f", "error_by_depth", ["test_error"], hue="deep"), "no column 'deep'; columns are model, depth"),
+        (Figure("f", "learning_curves", ["test_error", "train_loss"], hue="lr"), "make it two figures"),
+    ],
+)
+def test_a_figure_that_would_mislead_is_refused(measure, figure, message):
+    measured, _ = measure({"model.depth": 20, "optim.lr": [0.1, 0.01], "seed": SEEDS}, by_seed)
+    with pytest.raises(ValueError, match=message):
+        figures.numbers(figure, measured)
+
+
+def test_what_no_run_has_measured_is_not_drawn_and_the_caption_says_so(measure, tmp_path):
+    measured, _ = measure({"seed": SEEDS}, by_seed)
+    caption = figures.render(Figure("f", "error_by_depth", ["valid_error"]), measured, tmp_path)
+    assert caption == "Not drawn: no run has measured valid_error."
+    assert not list(tmp_path.glob("f.*"))
+
+
+# Files ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_format_is_written_with_text_as_text(measure, tmp_path):
+    measured, _ = measure({"model.depth": [20, 56], "seed": 0}, by_seed)
+    figure = Figure("f", "error_by_depth", ["test_error"])
+    assert "means over 1 seed," in figures.render(figure, measured, tmp_path)
+    content = {kind: (tmp_path / f"f.{kind}").read_bytes() for kind in ("pdf", "svg", "png")}
+    assert b"Error by depth (digits)" in content["svg"]
+    assert b"/FontFile2" in content["pdf"]  # TrueType, as fonttype 42 embeds it
+    assert b"CreationDate" not in content["pdf"]
+    assert content["png"].startswith(b"\x89PNG")
+    assert list(pd.read_csv(tmp_path / "f.csv")["value"]) == [2.0, 5.6]
+
+
+RENDER = """
+import sys
+from pathlib import Path
+from resnet_repro import experiment
+from resnet_repro.analysis import figures, frames
+e = experiment.load("tiny")
+measured = frames.load(e, Path(sys.argv[1]))
+for figure in e.figures:
+    figures.render(figure, measured, Path(sys.argv[2]))
+"""
+
+
+def test_another_process_with_other_settings_draws_the_same_bytes(write_data, tmp_path):
+    write_data(load("tiny"), tmp_path, by_seed)
+    digests = []
+    for i, other in enumerate(({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"})):
+        place = tmp_path / str(i)
+        place.mkdir()
+        (place / "matplotlibrc").write_text("" if i == 0 else "lines.linewidth: 9\nfont.size: 30\n")
+        environment = os.environ | other | {"MATPLOTLIBRC": str(place), "SOURCE_DATE_EPOCH": str(10**9 * i)}
+        subprocess.run([sys.executable, "-c", RENDER, str(tmp_path), str(place)], env=environment, check=True)
+        files = sorted(p for p in place.iterdir() if p.name != "matplotlibrc")
+        digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 4 * len(load("tiny").figures)

@@ -1,0 +1,218 @@
+import csv
+import math
+import shutil
+import statistics
+import subprocess
+
+import pytest
+from scipy import stats as reference
+
+from resnet_repro.analysis import frames, published, tables, typeset
+from resnet_repro.analysis.claims import decide
+from resnet_repro.experiment import Claim, Experiment, load
+
+INF = math.inf
+
+
+@pytest.fixture
+def measured(write_data, degradation, tmp_path):
+    e = load("degradation-digits")
+    runs = write_data(e, tmp_path, degradation)
+    return frames.load(e, tmp_path), runs
+
+
+@pytest.fixture
+def cifar(write_data, tmp_path):
+    grid = [
+        {"task": "cifar10", "model": ["plain", "resnet"], "model.depth": [56, 110], "seed": [0, 1]},
+        {"task": "cifar10", "model": "resnet", "model.depth": 110, "model.shortcut_scale": 0.5, "seed": [0, 1]},
+        {"task": "cifar10", "model": "resnet", "model.depth": 56, "model.norm": "group", "seed": [0, 1]},
+        {"task": "digits", "model": "resnet", "model.depth": 20, "seed": [0, 1]},
+    ]
+    e = Experiment("made-up", "?", "none", grid, [], [])
+    write_data(e, tmp_path, lambda s: {"errors": 30.0 if s["depth"] == 110 else 7.0 + s["seed"] / 10})
+    return frames.load(e, tmp_path)
+
+
+def test_the_error_table_has_the_t_interval_of_each_cell(measured, tmp_path):
+    frame, runs = measured
+    typeset.write(tables.error_table(frame), tmp_path)
+    lines = (tmp_path / "errors.csv").read_text().splitlines()
+    rows = {(r["model"], r["depth"]): r for r in csv.DictReader(lines)}
+    assert len(rows) == 8
+    for (model, depth), row in rows.items():
+        values = [r["test_error"] for s, r in runs.values() if (s["model"], str(s["depth"])) == (model, depth)]
+        half = reference.t.ppf(0.975, len(values) - 1) * reference.sem(values)
+        assert float(row["test_error_mean"]) == pytest.approx(statistics.fmean(values), abs=1e-6)
+        assert float(row["test_error_half"]) == pytest.approx(half, abs=1e-6)
+        assert int(row["failed"]) == sum(v > 20 for v in values)
+
+
+def test_the_error_table_shows_what_varies_and_names_what_is_fixed(measured):
+    table = tables.error_table(measured[0])
+    shown = {head for head, _ in table.head}
+    assert {"model", "depth"} <= shown
+    assert "width" not in shown
+    assert "width 8, shortcut A" in table.caption
+    assert "on digits" in table.caption
+    assert ("validation error, %", "") not in table.head  # not measured with the full split
+
+
+def test_a_setting_that_is_off_in_some_cells_has_its_column(write_data, tmp_path):
+    e = Experiment("made-up", "?", "none", [{"model.ghost_batch": [None, 64], "seed": [0, 1, 2]}], [], [])
+    write_data(e, tmp_path, lambda s: {"errors": 5.0})
+    assert [row[:2] for row in tables.error_table(frames.load(e, tmp_path)).rows] == [["off", "3"], ["64", "3"]]
+
+
+def test_a_missing_run_is_counted_in_the_error_table(write_data, tmp_path):
+    e = Experiment("made-up", "?", "none", [{"model": ["plain", "resnet"], "seed": [0, 1, 2]}], [], [])
+    write_data(e, tmp_path, lambda s: None if s["model"] == "plain" or s["seed"] == 2 else {"errors": 5.0})
+    plain, resnet = tables.error_table(frames.load(e, tmp_path)).rows
+    assert plain[1] == "0 of 3"
+    assert "–" in plain
+    assert resnet[1] == "2 of 3"
+    assert "5.00 ± 0.00" in resnet
+
+
+@pytest.mark.parametrize(
+    ("minus", "region", "words"),
+    [
+        (None, [0.4, 1], "[0.4, 1]"),
+        (None, [0, INF], "[0, ∞)"),
+        ({"model": "plain"}, [0, INF], "(0, ∞)"),
+        ({"model": "plain"}, [-INF, 0], "(−∞, 0)"),
+        ({"model": "plain"}, [-1, 1], "(−1, 1)"),
+    ],
+)
+def test_a_region_is_written_with_the_ends_it_has(measured, minus, region, words):
+    claim = Claim("c", "A claim.", "test_error", {"model": "resnet", "depth": 20}, region)
+    claim.minus = minus and {**minus, "depth": 20}
+    assert tables.region(decide(claim, measured[0])) == words
+
+
+def test_a_difference_shows_its_sign_and_a_mean_does_not(measured):
+    claim = Claim("c", "A claim.", "train_error_clean", {"model": "resnet", "depth": 56}, [0, 1])
+    assert tables.estimate(decide(claim, measured[0])).startswith("0.")
+    claim.minus = {"model": "plain", "depth": 56}
+    assert tables.estimate(decide(claim, measured[0])).startswith("−5")
+
+
+def test_no_minus_sign_stands_before_a_zero():
+    assert tables.interval(-0.001, -0.004, 0.004, "+") == "+0.00 [+0.00, +0.00]"
+
+
+def test_the_paper_stands_beside_ours_where_it_has_the_same_network(cifar):
+    rows = {(r["model"], r["depth"], r["shortcut_scale"], r["metric"], r["source"][:15]): r for r in
+            tables.paper_table(cifar).numbers if r["norm"] == "batch"}  # fmt: skip
+    ours = rows["resnet", 56, 1.0, "test_error", "He et al. 2015,"]
+    assert (ours["paper"], ours["ours"], ours["difference"]) == (6.97, 7.05, 0.08)
+    assert rows["resnet", 110, 1.0, "test_error", "He et al. 2015,"]["paper_sd"] == 0.16
+    half = rows["resnet", 110, 0.5, "failed", "He et al. 2016,"]
+    assert (half["paper"], half["ours"], half["difference"]) == (1, 1, 0)
+    assert ("plain", 110, 1.0, "failed", "He et al. 2015,") in rows
+    assert ("resnet", 110, 0.5, "test_error", "He et al. 2016,") not in rows
+
+
+def test_the_paper_says_nothing_of_other_norms_or_data_sets(cifar, measured):
+    assert {r["norm"] for r in tables.paper_table(cifar).numbers} == {"batch"}
+    assert {r["depth"] for r in tables.paper_table(cifar).numbers} == {56, 110}
+    assert tables.paper_table(measured[0]) is None
+
+
+def test_the_differences_of_protocol_are_named():
+    as_paper = {"depth": 56, "width": 16, "shortcut": "A", "norm": "batch", "ghost_batch": 64, "init": "he"}
+    as_paper |= {
+        "split": "full",
+        "normalize": "pixel_mean",
+        "crop_padding": 4,
+        "flip": True,
+        "lr": 0.1,
+        "momentum": 0.9,
+    }
+    as_paper |= {"nesterov": False, "weight_decay": 1e-4, "batch": 128, "steps": 64000, "milestones": "32000 48000"}
+    as_paper |= {"gamma": 0.1, "warmup": "none"}
+    of = "He et al. 2015, table 6"
+    assert published.differences(as_paper, of) == ""
+    assert published.differences(as_paper | {"depth": 110}, of) == "warmup none (error)"
+    changed = as_paper | {"ghost_batch": None, "lr": 0.05}
+    assert published.differences(changed, of) == "ghost_batch off (64), lr 0.05 (0.1)"
+    assert published.differences(as_paper, "He et al. 2016, table 1") == "warmup none (steps)"
+
+
+def test_the_protocol_names_settings_that_there_are(cifar):
+    for source in ("He et al. 2015, table 6", "He et al. 2016, table 1"):
+        published.differences(dict(cifar.runs.iloc[0]), source)  # a setting that is none would be a KeyError
+
+
+def test_the_digitised_curves_end_at_the_tabulated_errors():
+    # Both from He et al. 2015, read independently: the right end of figure 6, and table 6.
+    table = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.61}
+    curve = published.curve("he2015-fig6")
+    end = curve[(curve["model"] == "resnet") & (curve["metric"] == "test_error") & (curve["step"] >= 55_000)]
+    for depth, error in table.items():
+        assert end[end["depth"] == depth]["value"].mean() == pytest.approx(error, abs=0.11)
+        number = [
+            n for n in published.numbers() if (n["model"], n["depth"], n["source"][-7:]) == ("resnet", depth, "table 6")
+        ]
+        assert number[0]["value"] == error
+
+
+def test_the_tabulated_ends_of_figure_6_are_those_of_its_curves():
+    curve = published.curve("he2015-fig6")
+    end = curve[curve["step"] >= 55_000].groupby(["model", "depth", "metric"])["value"].mean()
+    for number in published.numbers():
+        if number["source"].endswith("fig. 6 (digitised)"):
+            key = number["model"], number["depth"], number["metric"]
+            assert end[key] == pytest.approx(number["value"], abs=0.03), key
+
+
+def test_an_unknown_published_curve_is_refused():
+    with pytest.raises(ValueError, match="no published curve 'fig7'; there are he2015-fig6"):
+        published.curve("fig7")
+
+
+# Typesetting ---------------------------------------------------------------------------------------------------
+
+AWKWARD = r"50 % of λ<1_000 & {a}#1 $5 ~ ^ \ | x±y −1 “ok” ≥ 2 → ∞"
+
+
+def awkward():
+    head = [("claim_1", ""), ("error, %", "running"), ("error, %", "clean")]
+    return typeset.Table("awkward", "Awkward", AWKWARD, head, [[AWKWARD, "1.00 ± 0.10", "−2"]], [{"a": 1.5}], "lrr")
+
+
+def test_latex_leaves_no_character_with_a_meaning():
+    body = typeset.escape(AWKWARD)
+    assert (
+        r"50 \% of $\lambda$$<$1\_000 \& \{a\}\#1 $\$$5 \textasciitilde{} \textasciicircum{} \textbackslash{}" in body
+    )
+    assert body.isascii()
+
+
+def test_latex_has_booktabs_rules_a_caption_and_a_label():
+    code = typeset.latex(awkward())
+    assert [code.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert r"\label{tab:awkward}" in code
+    assert r"\caption{50 \% of $\lambda$" in code
+    assert r"\multicolumn{2}{c}{error, \%}" in code
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(measured, cifar, tmp_path):
+    claim = Claim("c", AWKWARD, "test_error", {"model": "resnet", "depth": 20}, [0, INF])
+    verdicts = tables.verdict_table([decide(claim, measured[0])], measured[0])
+    every = [awkward(), verdicts, tables.verdict_table([], measured[0]), tables.error_table(measured[0])]
+    code = "\n".join(map(typeset.latex, [*every, tables.paper_table(cifar)]))
+    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{head}\n{code}\n\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_markdown_keeps_its_columns_whatever_a_cell_says():
+    text = typeset.markdown([("a", ""), ("b", "c")], [["x | y\nz", "1.10"]])
+    head, _, row = text.splitlines()
+    assert head.split("|")[2].strip() == "b c"
+    assert row.startswith(r"| x \| y z |")
+    assert row.endswith("| 1.10  |")  # words, not numbers to be shortened

@@ -1,0 +1,79 @@
+"""Shared fixtures: collected data of an experiment, made up but in the form that `records.collect` writes."""
+
+import csv
+import random
+
+import pytest
+
+from resnet_repro.config import columns
+from resnet_repro.experiment import METRICS, SHARES, plan
+from resnet_repro.records import PROVENANCE
+
+NAMES = ["status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE]
+
+
+def measured_row(settings, errors=None, diverged_step=None, **other):
+    """What runs.csv says of a run: every error the same number, or those given."""
+    errors = dict.fromkeys(METRICS, errors) if isinstance(errors, float | int) else dict(errors or {})
+    if diverged_step is not None:
+        errors = dict.fromkeys(METRICS, 100.0) | {"train_loss": None}
+    if settings["split"] == "full":
+        errors["valid_error"] = None
+    test = errors.get("test_error") or 0.0
+    flags = {"diverged": int(diverged_step is not None), "stuck": int(test >= 89.0), "failed": int(test > 20.0)}
+    status = next((k for k in flags if flags[k]), "finished")
+    origin = dict(zip(PROVENANCE, (7.25, "0123abc", "cpu", "2.13.0", "ab" * 32), strict=True))
+    row = {"status": status, **flags, **errors, "parameters": 1000, "diverged_step": diverged_step, **origin}
+    return row | other
+
+
+def write_table(path, names, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+
+
+@pytest.fixture(scope="session")
+def write_data():
+    """write_data(experiment, folder, outcome): writes folder/data/{runs,curves}.csv for the experiment's plan.
+
+    outcome(settings) gives the arguments of `measured_row`, or None for a run that is missing.
+    Returns {run_id: (settings, row)}.
+    """
+
+    def write(experiment, folder, outcome):
+        runs, curves, written = [], [], {}
+        for planned in plan(experiment):
+            settings = columns(planned.run)
+            result = outcome(settings)
+            if result is None:
+                continue
+            row = measured_row(settings, **result)
+            written[planned.id] = (settings, row)
+            runs.append({"run_id": planned.id, **settings, **row})
+            for step in range(settings["curve_every"], settings["steps"] + 1, settings["curve_every"]):
+                if row["diverged_step"] is None or step < row["diverged_step"]:
+                    for metric in ("train_error_running", "test_error"):
+                        value = row[metric] + 50 * (1 - step / settings["steps"]) if row[metric] < 50 else row[metric]
+                        curves.append({"run_id": planned.id, "step": step, "metric": metric, "value": value})
+        write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *NAMES], runs)
+        write_table(folder / "data" / "curves.csv", ["run_id", "step", "metric", "value"], curves)
+        return written
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def degradation():
+    """An outcome like that of the real sweep: deep plain nets end high, the others low; seeds differ."""
+
+    def outcome(settings):
+        rng = random.Random(f"{settings['model']} {settings['depth']} {settings['seed']}")
+        centre = {20: 0.5, 32: 1.5, 56: 55.0, 110: 85.0}[settings["depth"]] if settings["model"] == "plain" else 0.3
+        train = max(0.0, rng.gauss(centre, 0.05 * centre))
+        errors = {m: train for m in METRICS if m.startswith("train")} | {"train_loss": train / 40}
+        return {"errors": errors | dict.fromkeys(("test_error", "test_error_exact_bn", "valid_error"), 0.9 * train + 3)}
+
+    return outcome

@@ -1,0 +1,132 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_repro.nets import CifarNet
+from resnet_repro.nets.inits import initialize
+
+INITS = ("he", "xavier", "lecun", "torch")
+ARMS = [
+    {"shortcut": "A"},
+    {"shortcut": "A", "shortcut_scale": 0.5, "shortcut_subsample": "avgpool", "shortcut_pad": "split"},
+    {"shortcut": "B"},
+    {"shortcut": "C"},
+]
+
+
+def net(seed=0, **options):
+    return CifarNet(14, **options, generator=torch.Generator().manual_seed(seed))
+
+
+def layers(model):
+    """The convolutions and the linear layer with their names, those on the main path first."""
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return [f for f in found if "shortcut" not in f[0]] + [f for f in found if "shortcut" in f[0]]
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_the_same_seed_gives_plain_and_residual_networks_the_same_values(init, norm, arm):
+    plain = net(residual=False, init=init, norm=norm).state_dict()
+    residual = net(init=init, norm=norm, **arm).state_dict()
+    assert all(torch.equal(residual[name], value) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("shortcut", ["A", "B", "C"])
+def test_the_norm_does_not_change_the_weights(init, shortcut):
+    networks = [layers(net(init=init, norm=norm, shortcut=shortcut)) for norm in ("batch", "group", "none")]
+    for (name, a), (_, b), (_, c) in zip(*networks, strict=True):
+        assert torch.equal(a.weight, b.weight), name
+        assert torch.equal(a.weight, c.weight), name
+
+
+def test_another_seed_gives_other_weights():
+    assert not torch.equal(net(seed=0).conv.weight, net(seed=1).conv.weight)
+
+
+def test_the_global_generator_is_neither_used_nor_moved():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = net()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), net().parameters(), strict=True))
+
+
+def variance(init, fan, weight, is_linear):
+    k = 1 if is_linear else weight.shape[2] * weight.shape[3]
+    fan_in, fan_out = weight.shape[1] * k, weight.shape[0] * k
+    if init == "he" and not is_linear:
+        return 2 / (fan_out if fan == "fan_out" else fan_in)
+    if is_linear:
+        return 1 / (3 * fan_in)
+    return {"xavier": 2 / (fan_in + fan_out), "lecun": 1 / fan_in, "torch": 1 / (3 * fan_in)}[init]
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("fan", ["fan_in", "fan_out"])
+def test_weights_have_the_analytic_variance_and_mean_zero(init, fan):
+    for name, layer in layers(net(init=init, fan=fan, shortcut="C", width=32)):
+        w, expected = layer.weight, variance(init, fan, layer.weight, name == "linear")
+        sigmas = 5 / math.sqrt(w.numel())  # 5 standard errors; that of a normal's variance is sqrt(2 / n)
+        assert w.var().item() == pytest.approx(expected, rel=sigmas * math.sqrt(2)), name
+        assert abs(w.mean().item()) < sigmas * math.sqrt(expected), name
+
+
+@pytest.mark.parametrize(
+    ("init", "fan", "draw"),
+    [
+        ("he", "fan_in", lambda w, fan, g: nn.init.kaiming_normal_(w, 0, fan, "relu", generator=g)),
+        ("he", "fan_out", lambda w, fan, g: nn.init.kaiming_normal_(w, 0, fan, "relu", generator=g)),
+        ("xavier", "fan_in", lambda w, fan, g: nn.init.xavier_normal_(w, generator=g)),
+        ("lecun", "fan_in", lambda w, fan, g: nn.init.kaiming_normal_(w, 0, "fan_in", "linear", generator=g)),
+    ],
+)
+def test_the_normal_rules_are_those_of_torch_nn_init_in_the_stated_order(init, fan, draw):
+    generator = torch.Generator().manual_seed(0)
+    for name, layer in layers(net(init=init, fan=fan, shortcut="C")):
+        if name != "linear":
+            expected = draw(torch.empty(layer.weight.shape), fan, generator)
+            torch.testing.assert_close(layer.weight.detach(), expected)
+        else:  # PyTorch's default: weights, then a bias
+            bound = layer.in_features**-0.5
+            expected = torch.empty(layer.weight.shape).uniform_(-bound, bound, generator=generator)
+            torch.testing.assert_close(layer.weight.detach(), expected)
+            torch.empty(layer.out_features).uniform_(generator=generator)
+
+
+def test_init_torch_is_what_pytorchs_own_layers_draw():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _, layer in layers(net(init="torch", norm="none", shortcut="C")):
+            default = type(layer)(*layer.weight.shape[1::-1], *layer.weight.shape[2:3])
+            torch.testing.assert_close(layer.weight, default.weight)
+            torch.testing.assert_close(layer.bias, default.bias)
+
+
+@pytest.mark.parametrize("init", ["he", "xavier", "lecun"])
+def test_biases_are_zero_under_the_normal_rules(init):
+    for _, layer in layers(net(init=init, norm="none", shortcut="C")):
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_initialize_resets_what_training_changed(norm):
+    model, fresh = net(norm=norm, shortcut="B"), net(norm=norm, shortcut="B")
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    model(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    optimizer.step()
+    assert any(not torch.equal(p, q) for p, q in zip(model.parameters(), fresh.parameters(), strict=True))
+    initialize(model, "he", "fan_out", torch.Generator().manual_seed(0))
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("init", "fan"), [("orthogonal", "fan_in"), ("he", "both")])
+def test_an_unknown_rule_or_fan_is_an_error(init, fan):
+    with pytest.raises(ValueError, match="must be one of"):
+        initialize(nn.Linear(2, 2), init, fan, torch.Generator())

@@ -1,0 +1,336 @@
+"""What an experiment is: the files there are, the plans they give, and what is said of a file with a mistake."""
+
+import itertools
+import math
+
+import pytest
+import yaml
+
+from resnet_repro import experiment
+from resnet_repro.config import ConfigError, columns, compose, run_id
+from resnet_repro.experiment import METRICS, SHARES, expand, ids, load, plan, product, read, selects
+
+GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [0, 1, 2]}
+CLAIM = {
+    "id": "deeper-is-worse",
+    "says": "A deeper plain net is worse.",
+    "metric": "train_error_clean",
+    "of": {"model": "plain", "depth": 56},
+    "minus": {"model": "plain", "depth": 20},
+    "region": [0, math.inf],
+}
+FIGURE = {"name": "curves", "draw": "learning_curves", "y": ["test_error"], "panel": "model", "hue": "depth"}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """written(grid=..., claims=..., ...): an experiment file, sound but for what is given."""
+
+    def write(**changes):
+        content = {"question": "Why?", "source": "nobody", "grid": [GRID], "claims": [CLAIM], "figures": [FIGURE]}
+        content |= changes
+        path = tmp_path / "made-up.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v != "leave out"}))
+        return path
+
+    return write
+
+
+def names(planned):
+    return [p.id for p in planned]
+
+
+# The committed files -------------------------------------------------------------------------------------------
+
+# Products counted by hand.
+COUNTS = {
+    "tiny": 2 * 2 * 2,
+    "degradation-digits": 2 * 4 * 5,
+    "degradation": 2 * 4 * 5 + 2 * 1 * 5,
+    "batchnorm": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "batchnorm-digits": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "shortcut-scale": 3 * 10 * 5,
+    "shortcut-scale-digits": 2 * 10 * 5 + 6 * 5,
+}
+
+
+@pytest.mark.parametrize("name", ids())
+def test_every_committed_experiment_is_sound(name):
+    planned = plan(load(name))
+    assert len(set(names(planned))) == len(planned)
+    assert {p.run.env.group for p in planned} == {name}
+    for p in planned:
+        assert p.id == run_id(p.run) == run_id(compose(p.overrides))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_committed_experiment_has_as_many_runs_as_its_grid_says(name):
+    assert len(plan(load(name))) == COUNTS[name]
+
+
+def test_the_grid_of_degradation_is_the_one_of_the_paper():
+    rows = [columns(p.run) for p in plan(load("degradation"))]
+    cells = {(r["model"], r["depth"], r["seed"]) for r in rows}
+    assert cells == set(itertools.product(["plain", "resnet"], [20, 32, 44, 56, 110], range(5)))
+    assert {r["warmup"] for r in rows if r["depth"] == 110} == {"error"}
+    assert {r["warmup"] for r in rows if r["depth"] < 110} == {"none"}
+
+
+def test_an_unknown_experiment_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"no experiment 'degradatoin'.*degradation-digits"):
+        load("degradatoin")
+
+
+# Planning ------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_the_product_in_the_order_of_the_grid(written):
+    rows = [columns(p.run) for p in plan(read(written()))]
+    expected = list(itertools.product(["plain", "resnet"], [20, 56], [0, 1, 2]))
+    assert [(r["model"], r["depth"], r["seed"]) for r in rows] == expected
+
+
+def test_blocks_are_united_and_a_repeated_run_is_planned_once(written):
+    again = {"task": "digits", "model": "plain", "model.depth": [56, 110], "seed": [0, 1, 2]}
+    planned = plan(read(written(grid=[GRID, again])))
+    assert len(planned) == len(set(names(planned))) == 12 + 6 - 3
+
+
+def test_one_run_written_in_two_ways_is_planned_once():
+    assert len(expand([[["optim.lr=0.1"], ["optim.lr=1e-1"]], [["optim.lr=0.10", "model=resnet"]]])) == 1
+
+
+def test_a_list_in_a_list_is_one_value(written):
+    grid = [{"task": "digits", "optim.milestones": [[100, 200], [300], []]}]
+    planned = plan(read(written(grid=grid, claims=[], figures=[])))
+    assert [p.run.optim.milestones for p in planned] == [[100, 200], [300], []]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "plain",
+        "two words",
+        "a,b",
+        "a=b",
+        "(x)",
+        "[x]",
+        "{x}",
+        '"quoted"',
+        "it's",
+        "100 %",
+        "a\\b",
+        "end\\",
+        "λ = ½",
+        "#1",
+    ],
+)
+def test_any_text_survives_the_way_through_the_override_grammar(written, title):
+    (planned,) = plan(read(written(grid=[{"data.title": title}], claims=[], figures=[])))
+    assert planned.run.data.title == title
+    assert compose(planned.overrides).data.title == title
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("model.ghost_batch", None, None), ("data.flip", True, True), ("optim.lr", 1e-05, 1e-05), ("optim.clip", 2, 2.0)],
+)
+def test_values_of_yaml_keep_their_type(written, key, value, expected):
+    (planned,) = plan(read(written(grid=[{key: value}], claims=[], figures=[])))
+    part, name = key.split(".")
+    assert getattr(getattr(planned.run, part), name) == expected
+    assert type(getattr(getattr(planned.run, part), name)) is type(expected)
+
+
+def test_a_thousand_runs_can_be_planned(written):
+    grid = [
+        {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 32, 44, 56, 110], "seed": [*range(100)]}
+    ]
+    planned = plan(read(written(grid=grid, claims=[], figures=[])))
+    assert len(set(names(planned))) == len(planned) == 1000
+
+
+# Overrides on top ----------------------------------------------------------------------------------------------
+
+
+def test_an_override_of_a_key_of_the_grid_replaces_its_values(written):
+    spec = read(written())
+    planned = plan(spec, ["model.depth=8"])
+    assert len(planned) == 2 * 3
+    assert {p.run.model.depth for p in planned} == {8}
+    assert {sum(o.startswith("model.depth=") for o in p.overrides) for p in planned} == {1}
+    assert {p.run.data.title for p in plan(spec, ["task=cifar10"])} == {"CIFAR-10"}
+
+
+def test_an_override_of_another_key_applies_to_every_run(written):
+    planned = plan(read(written()), ["optim.lr=0.05"])
+    assert len(planned) == 12
+    assert {p.run.optim.lr for p in planned} == {0.05}
+
+
+def test_an_override_with_several_values_multiplies_the_grid(written):
+    spec = read(written())
+    assert len(plan(spec, ["optim.lr=0.1,0.05"])) == 24
+    planned = plan(spec, ["seed=range(10)"])
+    assert {p.run.seed for p in planned} == set(range(10))
+    assert len(planned) == 40
+
+
+def test_overrides_of_hydra_itself_change_no_run(written):
+    spec = read(written())
+    assert names(plan(spec, ["hydra/launcher=basic", "hydra.verbose=true"])) == names(plan(spec))
+
+
+def test_the_group_is_the_experiment_unless_one_is_named(written):
+    spec = read(written())
+    assert {p.run.env.group for p in plan(spec)} == {"made-up"}
+    assert {p.run.env.group for p in plan(spec, ["env.group=mine"])} == {"mine"}
+
+
+@pytest.mark.parametrize("overrides", [["model.dpeth=20"], ["model.depth=21"], ["+x=1"], ["seed=0,-1"], ["task=mnist"]])
+def test_a_bad_override_is_refused_before_anything_runs(written, overrides):
+    with pytest.raises(ConfigError):
+        plan(read(written()), overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["seed=0,1", "model.depth=20"], [["seed=0", "model.depth=20"], ["seed=1", "model.depth=20"]]),
+        (["seed=choice(3,1)"], [["seed=3"], ["seed=1"]]),
+        (["seed=range(2,5)"], [["seed=2"], ["seed=3"], ["seed=4"]]),
+        (["seed=range(0,10,5)"], [["seed=0"], ["seed=5"]]),
+        (["seed=sort(2,1,reverse=true)"], [["seed=2"], ["seed=1"]]),
+        (["optim.milestones=[1,2],[3]"], [["optim.milestones=[1,2]"], ["optim.milestones=[3]"]]),
+        (['data.title="a,b",c'], [['data.title="a,b"'], ["data.title=c"]]),
+        (["model=plain,resnet", "hydra.verbose=true"], [["model=plain"], ["model=resnet"]]),
+        ([], [[]]),
+    ],
+)
+def test_the_sweep_grammar_of_hydra_is_understood(overrides, expected):
+    assert product(overrides) == expected
+
+
+@pytest.mark.parametrize("override", ["model=glob(*)", "optim.lr=interval(0,1)"])
+def test_a_sweep_without_definite_values_is_refused(override):
+    with pytest.raises(ConfigError, match="write out the values, as in seed=0,1,2"):
+        product([override])
+
+
+# Selecting -----------------------------------------------------------------------------------------------------
+
+
+def test_selecting_compares_each_column_with_a_value_or_a_list_of_values():
+    row = {"model": "plain", "depth": 56, "shortcut_scale": 1.0}
+    assert selects({}, row)
+    assert selects({"model": "plain", "depth": [20, 56]}, row)
+    assert selects({"shortcut_scale": 1}, row)
+    assert not selects({"model": "plain", "depth": [20, 32]}, row)
+    assert not selects({"depth": "56"}, row)
+
+
+# Files with a mistake ------------------------------------------------------------------------------------------
+
+
+def claim(**changes):
+    return {"claims": [CLAIM | changes]}
+
+
+def figure(**changes):
+    return {"figures": [FIGURE | changes]}
+
+
+MISTAKES = [
+    ({"question": "leave out"}, ["missing keys ['question']"]),
+    ({"claims": "leave out"}, ["missing keys ['claims']"]),
+    ({"clams": []}, ["unknown keys ['clams']", "claims"]),
+    ({"grid": []}, ["grid must be a list", "[]"]),
+    ({"grid": {"seed": [0]}}, ["grid must be a list", "{'seed': [0]}"]),
+    ({"grid": ["seed"]}, ["grid must be a list", "['seed']"]),
+    ({"grid": [{"seed": []}]}, ["no value for seed"]),
+    ({"grid": [{"model.dpeth": [20]}]}, ["model.dpeth", "model.depth"]),
+    ({"grid": [{"model.depth": [20, 21]}]}, ["21", "6n + 2"]),
+    ({"grid": [{"optim.milestones": [100, 200]}]}, ["optim.milestones", "a list of integers", "100"]),
+    ({"claims": ["deeper is worse"]}, ["claim 1", "mapping", "deeper is worse"]),
+    (claim(metrics="x"), ["claim 1", "unknown keys ['metrics']"]),
+    ({"claims": [CLAIM, CLAIM]}, ["claim 'deeper-is-worse' stands twice"]),
+    (claim(metric="accuracy"), ["'accuracy'", "train_error_clean", "failed"]),
+    (claim(metric=["test_error"]), ["['test_error']", "train_error_clean"]),
+    (claim(region=[1, 0]), ["[1, 0]", "low < high"]),
+    (claim(region=[1, 1]), ["[1, 1]", "low < high"]),
+    (claim(region=[0, math.nan]), ["nan", "low < high"]),
+    (claim(region=[0]), ["[0]", "low < high"]),
+    (claim(region=5), ["5", "[low, high]"]),
+    (claim(region=["0", "1e-1"]), ["'1e-1'", "two numbers"]),
+    (claim(metric="failed"), ["failed", "takes no `minus`", "two claims"]),
+    (claim(of="plain"), ["of must be a mapping", "'plain'"]),
+    (claim(minus=["plain"]), ["minus must be a mapping", "['plain']"]),
+    (claim(of={"model": "plain", "detph": 56}), ["no column 'detph'", "depth"]),
+    (claim(minus={"model": "plain", "depth": 32}), ["'depth': 32", "selects no run", "depth is 20, 56"]),
+    (claim(of={"model": "plain", "depth": "56"}), ["selects no run"]),
+    (claim(of={"depth": 56}), ["leaves model open", "one network per seed"]),
+    (claim(of={}), ["leaves model, depth open"]),
+    (claim(of={"model": "plain", "depth": 56, "seed": [0, 1]}), ["`of` has seeds [0, 1]", "`minus` has [0, 1, 2]"]),
+    (claim(best_over="rate"), ["no column 'rate'"]),
+    (claim(best_over="lr"), ["best_over", "data.split=45k"]),
+    (claim(metric="valid_error"), ["valid_error", "data.split=45k"]),
+    ({"figures": [FIGURE, FIGURE]}, ["figure 'curves' stands twice"]),
+    (figure(draw="pie"), ["'pie'", "learning_curves"]),
+    (figure(y=["accuracy"]), ["accuracy", "test_error"]),
+    (figure(y="test_error"), ["'test_error'", "a list of"]),
+    (figure(y=[]), ["[]", "a list of"]),
+    (figure(where="plain"), ["where must be a mapping", "'plain'"]),
+    (figure(where={"depth": 32}), ["selects no run", "depth is 20, 56"]),
+    (figure(hue="detph"), ["no column 'detph'"]),
+    (figure(panel="detph"), ["no column 'detph'"]),
+    (figure(paper="he2015-fig7"), ["no published curve 'he2015-fig7'"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), MISTAKES, ids=[str(said[0]) for _, said in MISTAKES])
+def test_a_mistake_in_a_file_is_refused_by_name(written, changes, said):
+    with pytest.raises(ConfigError) as caught:
+        plan(read(written(**changes)))
+    assert [words for words in said if words not in str(caught.value)] == [], str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["question: [", "- a list", "", "just text"])
+def test_a_file_that_is_no_mapping_is_refused_by_its_path(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        read(path)
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(written):
+    path = written()
+    path.write_text(path.read_text() + "question: What else?\n")
+    with pytest.raises(ConfigError, match="'question' stands twice"):
+        read(path)
+
+
+def test_values_of_best_over_need_the_same_seeds(written):
+    base = {"task": "digits", "data.split": "45k", "model": "plain", "model.depth": 20}
+    sound = [base | {"optim.lr": [0.1, 0.01], "seed": [0, 1]}]
+    uneven = [*sound, base | {"optim.lr": 0.001, "seed": [0, 1, 2]}]
+    best = {"claims": [CLAIM | {"of": {"depth": 20}, "minus": None, "best_over": "lr"}], "figures": []}
+    assert len(plan(read(written(grid=sound, **best)))) == 4
+    with pytest.raises(ConfigError, match="other seeds for other values of lr"):
+        plan(read(written(grid=uneven, **best)))
+
+
+def test_two_data_sets_need_two_titles(written):
+    grid = [{"task": "folder", "data.title": "mine"}, {"task": "cifar10", "data.title": "mine"}]
+    with pytest.raises(ConfigError, match=r"set data\.title"):
+        plan(read(written(grid=grid, claims=[], figures=[])))
+
+
+def test_claims_are_not_checked_against_a_grid_that_overrides_changed(written):
+    assert len(plan(read(written()), ["model.depth=20"])) == 6
+
+
+def test_every_metric_has_words_for_an_axis():
+    assert set(METRICS).isdisjoint(SHARES)
+    assert all(words.strip() for words in (METRICS | SHARES).values())
+    assert all(("%" in words) == ("error" in name) for name, words in METRICS.items())
+    assert experiment.EXPERIMENTS.is_dir()

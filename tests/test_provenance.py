@@ -1,0 +1,99 @@
+"""Where a number comes from: the commit and the versions, and nothing of the person and the machine's name."""
+
+import getpass
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from resnet_repro import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def git(folder, *arguments):
+    # A git hook that runs the tests sets GIT_DIR and others.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout of its own with one commit, which provenance takes for the project's."""
+    for name in ("resnet_repro", "conf"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    provenance.commit.cache_clear()
+    yield tmp_path
+    provenance.commit.cache_clear()
+
+
+def test_the_commit_is_that_of_the_checkout():
+    head = git(ROOT, "rev-parse", "HEAD")
+    commit, _, dirty = provenance.commit().partition("-")
+    assert head.startswith(commit)
+    assert len(commit) == 12
+    assert dirty in ("", "dirty")
+
+
+def test_changes_of_the_code_make_the_commit_dirty_and_new_files_do_not(checkout):
+    head = git(checkout, "rev-parse", "--short=12", "HEAD")
+    (checkout / "resnet_repro" / "new").write_text("untracked")
+    (checkout / "notes").write_text("untracked")
+    assert provenance.commit() == head
+    provenance.commit.cache_clear()
+    (checkout / "conf" / "file").write_text("2")
+    assert provenance.commit() == f"{head}-dirty"
+
+
+def test_outside_of_git_the_commit_is_unknown(tmp_path, monkeypatch, checkout):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "nowhere")
+    assert provenance.commit() == "unknown"
+
+
+def test_versions_are_those_that_are_installed():
+    described = provenance.describe("cpu")
+    assert described["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert described["numpy"] == numpy.__version__
+    assert described["python"] == platform.python_version()
+
+
+def test_a_cpu_has_a_name():
+    assert len(provenance.device_name("cpu")) > 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_has_a_name():
+    assert provenance.device_name("cuda") == torch.cuda.get_device_name()
+
+
+def test_nothing_of_the_environment_the_user_or_the_host_is_in_it():
+    secret = {name: f"s3cret-{name}" for name in os.environ if name not in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")}
+    secret |= {name: f"s3cret-{name}" for name in ("WANDB_API_KEY", "USER", "LOGNAME", "HOSTNAME", "SSH_CLIENT")}
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
+    code = "import json; from resnet_repro import provenance; print(json.dumps(provenance.describe('cpu')))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env={**secret, **kept}, check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
+    described = json.loads(printed)
+    assert set(described) == {"commit", "python", "torch", "torchvision", "pytorch-lightning", "numpy", "device"}
+    assert "s3cret" not in printed
+    assert {getpass.getuser(), socket.gethostname(), socket.getfqdn()}.isdisjoint(described.values())
+    assert str(Path.home()) not in printed

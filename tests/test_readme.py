@@ -1,0 +1,47 @@
+"""What the repository says of itself: the README's verdicts, its commands, and files that must name no host."""
+
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+from resnet_repro import experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_committed_verdicts_of_the_default_experiment():
+    with open(ROOT / "results" / "degradation-digits" / "verdicts.csv", newline="", encoding="utf-8") as file:
+        verdicts = list(csv.DictReader(file))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("|")]
+    shown = {row[0]: row for row in rows}
+    for verdict in verdicts:
+        _, estimate, n, decided = shown[verdict["says"]]
+        assert decided == f"**{verdict['verdict']}**"
+        assert n == verdict["n"]
+        assert float(re.sub("−", "-", estimate.split()[0])) == round(float(verdict["estimate"]), 2)
+
+
+def test_every_make_target_and_experiment_the_readme_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"make ([a-z][a-z-]+)", README))
+    assert named <= targets | {"it"}
+    assert set(re.findall(r"EXP=([a-z0-9-]+)", README)) <= set(experiment.ids())
+
+
+def test_every_file_the_readme_links_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_lock_and_the_build_files_name_no_address():
+    files = ["requirements.lock", "pins.in", "pyproject.toml", "Makefile", ".ci/run"]
+    assert [file for file in files if "://" in (ROOT / file).read_text()] == []
+
+
+def test_no_tracked_file_is_of_a_size_that_does_not_belong_in_git():
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    sizes = {name: (ROOT / name).stat().st_size for name in tracked.stdout.split("\0") if (ROOT / name).is_file()}
+    assert [name for name, size in sizes.items() if size > 2**20] == []

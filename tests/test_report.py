@@ -1,0 +1,234 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnet_repro import report
+from resnet_repro.config import ConfigError
+from resnet_repro.experiment import load
+
+NAME = "degradation-digits"
+
+
+@pytest.fixture(scope="session")
+def rendered_once(write_data, degradation, tmp_path_factory):
+    place = tmp_path_factory.mktemp("results")
+    write_data(load(NAME), place / NAME, degradation)
+    report.render(NAME, place)
+    return place
+
+
+@pytest.fixture
+def results(rendered_once, tmp_path):
+    """A results folder with one experiment, rendered."""
+    return Path(shutil.copytree(rendered_once, tmp_path / "results"))
+
+
+@pytest.fixture
+def tiny(write_data, tmp_path):
+    """A results folder with a smaller experiment, not rendered."""
+    write_data(load("tiny"), tmp_path / "tiny", lambda settings: {"errors": 60.0 + settings["seed"]})
+    return tmp_path
+
+
+def content(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_report_gives_verdicts_tables_figures_and_pages(results, capsys):
+    assert report.main(["--results", str(results)]) == 0
+    files = {path.name for path in (results / NAME).iterdir()}
+    kinds = {"md", "tex", "csv"}
+    assert files == {"README.md", "data", "manifest.json"} | {
+        f"{name}.{kind}" for name in ("verdicts", "errors") for kind in kinds
+    } | {f"{figure.name}.{kind}" for figure in load(NAME).figures for kind in ("csv", "pdf", "svg", "png")}  # fmt: skip
+    page = (results / NAME / "README.md").read_text()
+    for word in (
+        load(NAME).question,
+        "Data set: digits",
+        "![Error by depth (digits)](depth.png)",
+        "| 0123abc",
+        "ab" * 32,
+    ):
+        assert word in page
+    assert "40 of 40 planned runs are measured" in page
+    shown = capsys.readouterr().out
+    assert shown.count("supported") == len(load(NAME).claims)
+    assert str(results / NAME / "README.md") in shown
+    assert "\x1b" not in shown  # not a terminal
+
+
+def test_the_overview_has_every_verdict(results):
+    verdicts = report.render(NAME, results)
+    overview = (results / "README.md").read_text()
+    assert all(v.says in overview for v in verdicts)
+    assert f"{len(verdicts)} claims: {len(verdicts)} supported." in overview
+
+
+def test_what_is_up_to_date_is_not_rendered_again(results):
+    times = {p: p.stat().st_mtime_ns for p in results.rglob("*")}
+    verdicts = report.render(NAME, results)
+    assert {p: p.stat().st_mtime_ns for p in results.rglob("*")} == times
+    assert len(verdicts) == len(load(NAME).claims)
+
+
+def test_new_data_are_rendered_again(results, write_data):
+    write_data(load(NAME), results / NAME, lambda settings: {"errors": 1.0})
+    verdicts = {v.claim: v.verdict for v in report.render(NAME, results)}
+    assert verdicts["plain-degrades"] == "refuted"
+    assert verdicts["resnet-does-not-degrade"] == "supported"
+
+
+def test_missing_runs_are_named_and_leave_claims_incomplete(write_data, tiny):
+    def outcome(settings):
+        return None if settings["depth"] == 8 and settings["seed"] == 1 else {"errors": 1.0}
+
+    write_data(load("tiny"), tiny / "tiny", outcome)
+    assert [(v.verdict, v.missing, v.n) for v in report.render("tiny", tiny)] == [("incomplete", 1, 1)]
+    page = (tiny / "tiny" / "README.md").read_text()
+    assert "6 of 8 planned runs are measured" in page
+    assert "Missing: `plain8-s1-" in page
+
+
+def test_the_first_run_alone_gives_a_report(write_data, tiny):
+    write_data(load("tiny"), tiny / "tiny", lambda s: {"errors": 1.0} if s["depth"] == 14 and s["seed"] == 0 else None)
+    assert [v.verdict for v in report.render("tiny", tiny)] == ["incomplete"]
+
+
+def test_a_stale_file_is_removed_and_a_file_of_the_reader_is_not(results):
+    folder = results / NAME
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "old-figure.png").write_bytes(b"drawn by an earlier version")
+    manifest["outputs"]["old-figure.png"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "notes.txt").write_text("mine")
+    report.render(NAME, results)
+    assert not (folder / "old-figure.png").exists()
+    assert (folder / "notes.txt").exists()
+    assert (folder / "data" / "runs.csv").exists()
+
+
+def test_a_manifest_that_cannot_be_read_leads_to_rendering(results):
+    expected = content(results)
+    (results / NAME / "manifest.json").write_text("{")
+    (results / NAME / "errors.csv").write_text("")
+    report.render(NAME, results)
+    assert content(results) == expected
+
+
+def test_verify_passes_on_what_was_rendered_and_changes_nothing(results, capsys):
+    before = content(results)
+    assert report.main(["--results", str(results), "--verify"]) == 0
+    assert content(results) == before
+    assert "every file follows from the data" in capsys.readouterr().out
+
+
+def test_verify_names_each_file_that_differs_is_missing_or_is_extra(results, capsys):
+    folder = results / NAME
+    flipped = bytearray((folder / "depth.png").read_bytes())
+    flipped[-20] ^= 1
+    (folder / "depth.png").write_bytes(flipped)
+    (folder / "errors.tex").unlink()
+    (folder / "notes.txt").write_text("mine")
+    (results / "README.md").write_text("nothing")
+    assert report.main(["--results", str(results), "--verify"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder / 'depth.png'} differs from what the data give",
+        f"{folder / 'errors.tex'} is missing",
+        f"{folder / 'notes.txt'} is extra: nothing makes it",
+        f"{results / 'README.md'} differs from what the data give",
+    ]
+
+
+def test_verify_notices_a_changed_measurement_and_data_of_no_experiment(results, capsys):
+    path = results / NAME / "data" / "runs.csv"
+    path.write_text(path.read_text().replace(",7.25,", ",7.26,", 1))  # the seconds of one run
+    (results / "forgotten" / "data").mkdir(parents=True)
+    assert report.main(["--results", str(results), "--verify"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{results / NAME / 'manifest.json'} differs from what the data give",
+        f"{results / 'forgotten'} belongs to no experiment",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such"], "no experiment 'no-such'"),
+        (["tiny"], "experiment tiny has no data"),
+        ([], "no experiment has data"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(arguments, message, tmp_path, capsys):
+    assert report.main([*arguments, "--results", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_one_experiments_mistake_leaves_the_others_their_report(results, write_data, capsys):
+    write_data(load("tiny"), results / "tiny", lambda s: {"errors": 50.0, "data_sha256": str(s["seed"]) * 64})
+    assert report.main(["tiny", NAME, "--results", str(results)]) == 1
+    captured = capsys.readouterr()
+    assert "runs on digits saw different data" in captured.err
+    assert "A 56-layer plain net" in captured.out
+
+
+def test_a_figure_cannot_take_the_name_of_another_file(results, write_data, tmp_path, monkeypatch):
+    (tmp_path / "clash.yaml").write_text(
+        "question: x\nsource: x\ngrid: [{seed: [0, 1]}]\nclaims: []\n"
+        "figures: [{name: errors, draw: error_by_depth, y: [test_error]}]\n"
+    )
+    monkeypatch.setattr("resnet_repro.experiment.EXPERIMENTS", tmp_path)
+    write_data(load("clash"), results / "clash", lambda settings: {"errors": 1.0})
+    with pytest.raises(ConfigError, match="a figure cannot be called errors"):
+        report.render("clash", results)
+
+
+def test_another_process_elsewhere_writes_the_same_bytes(results, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    for file in ("runs.csv", "curves.csv"):
+        (other / NAME / "data").mkdir(parents=True, exist_ok=True)
+        (other / NAME / "data" / file).write_bytes((results / NAME / "data" / file).read_bytes())
+    command = [sys.executable, "-m", "resnet_repro.report", "--results", str(other)]
+    subprocess.run(command, cwd=other, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, capture_output=True)
+    assert content(other) == content(results)
+
+
+def modules_after(code, among):
+    code += f"; import sys; print(*sorted({among!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_report_starts_without_torch_pandas_or_matplotlib():
+    assert modules_after("import resnet_repro.report", {"torch", "pandas", "matplotlib", "scipy"}) == ""
+
+
+def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
+    code = f"from pathlib import Path; from resnet_repro import report; report.render('tiny', Path({str(tiny)!r}))"
+    heavy = {"torch", "pytorch_lightning", "wandb", "scipy.stats", "matplotlib.pyplot"}
+    assert modules_after(code, heavy | {"pandas"}) == "pandas"
+
+
+def test_what_collect_writes_is_what_report_reads(tmp_path):
+    from resnet_repro import records
+    from resnet_repro.experiment import METRICS, SHARES, plan
+
+    planned = plan(load("tiny"))
+    for p in planned:
+        p.run.env.runs_dir = str(tmp_path / "runs")
+        place = records.folder(p.run, p.id)
+        records.write_curves(place, [(20, "train_error_running", 70.0), (40, "test_error", 60.0)])
+        record = {"status": "failed", "status_flags": dict.fromkeys(SHARES, False) | {"failed": True}}
+        record |= {"metrics": dict.fromkeys(METRICS, 60.0 + p.run.seed), "parameters": 7, "diverged_step": None}
+        origin = {"seconds": 1.0, "commit": "12345678", "device": "cpu", "torch": "2.13.0", "data_sha256": "0" * 64}
+        records.write(place, record | {"provenance": origin})
+    assert records.collect(planned, tmp_path / "results" / "tiny" / "data") == (8, 0)
+    (verdict,) = report.render("tiny", tmp_path / "results")
+    assert (verdict.estimate, verdict.n, verdict.failed) == (60.5, 2, 2)
+    assert "12345678" in (tmp_path / "results" / "tiny" / "README.md").read_text()

@@ -1,0 +1,161 @@
+"""One run on two devices: two processes on the CPU, against the same run in one process."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_repro.config import ConfigError, compose
+
+RUN = (
+    "task=digits", "model.depth=8", "model.width=4", "optim.lr=0.02", "optim.steps=40", "optim.milestones=[30]",
+    "probes.curve_every=10", "probes.eval_every=20", "env.wandb=disabled", "env.threads=1", "env.device=cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """trained("env.devices=2", ...): the folder of the trained run."""
+
+    @lru_cache
+    def train(*overrides):
+        runs_dir = tmp_path_factory.mktemp("runs")
+        command = [sys.executable, "-m", "resnet_repro.train", *RUN, *overrides, f"env.runs_dir={runs_dir}"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        (record,) = runs_dir.glob("*/record.json")
+        return record.parent
+
+    return train
+
+
+def curve(place: Path, metric: str) -> dict[int, float]:
+    rows = [line.split(",") for line in (place / "curves.csv").read_text().splitlines()]
+    return {int(step): float(value) for step, name, value in rows[1:] if name == metric}
+
+
+def farthest(one: dict[int, float], other: dict[int, float]) -> float:
+    assert one.keys() == other.keys()
+    return max(abs(one[step] / other[step] - 1) for step in one)
+
+
+@pytest.mark.parametrize("norm", ["model.ghost_batch=null", "model.ghost_batch=64"])
+def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm):
+    one, two = trained("env.devices=1", norm), trained("env.devices=2", norm)
+    assert one.name == two.name
+    losses = [curve(place, "train_loss") for place in (one, two)]
+    assert farthest(*losses) < 2e-6
+    records = [json.loads((place / "record.json").read_text()) for place in (one, two)]
+    for metric, value in records[0]["metrics"].items():
+        # Rounding may decide for two of the 1,500 or 297 images.
+        assert records[1]["metrics"][metric] == pytest.approx(value, rel=2e-6, abs=0.7), metric
+    assert records[0]["parameters"] == records[1]["parameters"]
+    assert curve(two, "test_error").keys() == {20, 40}
+
+
+def test_the_two_batch_norms_are_told_apart(trained):
+    whole, halves = trained("env.devices=2", "model.ghost_batch=null"), trained("env.devices=2", "model.ghost_batch=64")
+    assert farthest(curve(whole, "train_loss"), curve(halves, "train_loss")) > 5e-4
+
+
+def test_a_killed_run_on_two_devices_ends_its_ranks_and_goes_on_to_the_same_bits(trained, tmp_path):
+    often = ("env.devices=2", "env.checkpoint_seconds=0", "probes.curve_every=2", "probes.eval_every=20")
+    whole = trained(*often)
+    command = [sys.executable, "-m", "resnet_repro.train", *RUN, *often, f"env.runs_dir={tmp_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("*/checkpoint-*.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    (rank,) = children(process.pid)
+    process.kill()
+    process.wait()
+    (place,) = tmp_path.glob("resnet8-*")
+    assert not (place / "record.json").exists()
+    while Path(f"/proc/{rank}").exists():
+        time.sleep(0.02)
+    subprocess.run(command, check=True, capture_output=True)
+    assert (place / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
+    assert [p.name for p in place.iterdir() if p.name.startswith((".ranks", "checkpoint"))] == []
+
+
+def children(process: int) -> list[int]:
+    """The ranks that a process has started."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if int(path.read_text().rsplit(")", 1)[1].split()[1]) == process
+        and b"resnet_repro.training.parallel" in (path.parent / "cmdline").read_bytes()
+    ]
+
+
+NODE = "from resnet_repro.slurm import job; job(__import__('sys').argv[1:])"
+
+
+def test_the_first_processes_of_two_nodes_find_each_other(trained, tmp_path):
+    overrides = [*RUN, "env.devices=2", f"env.runs_dir={tmp_path}"]
+    place = tmp_path / trained("env.devices=1", "model.ghost_batch=null").name
+    place.mkdir()  # as the launcher does when it notes the job there
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+    nodes = [
+        subprocess.Popen([sys.executable, "-c", NODE, *overrides], env=os.environ | slurm | {"SLURM_NODEID": str(k)})
+        for k in range(2)
+    ]
+    assert [node.wait(timeout=120) for node in nodes] == [0, 0]
+    alone = trained("env.devices=1", "model.ghost_batch=null")
+    assert farthest(curve(place, "train_loss"), curve(alone, "train_loss")) < 2e-6
+
+
+RANK = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+from resnet_repro.training import parallel
+
+meeting, number = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", f"file://{meeting}", world_size=2, rank=number)
+torch.manual_seed(0)
+norm = parallel.SyncedBatchNorm2d(3)
+x = torch.randn(8, 3, 5, 5, requires_grad=True)
+weights = torch.randn(8, 3, 5, 5)
+part = parallel.share(slice(0, 8))
+(norm(x[part]) * weights[part]).sum().backward()
+torch.save([x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var], f"{meeting}-{number}")
+dist.destroy_process_group()
+"""
+
+
+def test_synchronised_batch_norm_has_the_gradients_and_statistics_of_the_whole_batch(tmp_path):
+    meeting = tmp_path / "meeting"
+    processes = [subprocess.Popen([sys.executable, "-c", RANK, str(meeting), str(k)]) for k in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / f"meeting-{k}") for k in range(2))
+
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3)
+    x = torch.randn(8, 3, 5, 5, requires_grad=True)
+    (norm(x) * torch.randn(8, 3, 5, 5)).sum().backward()
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(first[0] + second[0], x.grad, **close)
+    torch.testing.assert_close(first[1] + second[1], norm.weight.grad, **close)
+    torch.testing.assert_close(first[2] + second[2], norm.bias.grad, **close)
+    for mine in (first, second):
+        torch.testing.assert_close(mine[3], norm.running_mean, **close)
+        torch.testing.assert_close(mine[4], norm.running_var, **close)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["env.devices=3"], "must divide optim.batch"),
+        (["env.devices=2", "data.last_batch=keep"], "data.last_batch=drop"),
+        (["env.devices=4", "model.ghost_batch=64"], "must divide the 32 images of each of the 4 devices"),
+    ],
+)
+def test_a_batch_that_cannot_be_split_evenly_is_refused(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        compose(overrides)

@@ -1,0 +1,95 @@
+"""A stand-in for the W&B server, as far as the W&B client needs one: `python tests/wandb_server.py` prints its address.
+
+The run folders' mirror is tested against it, with the real client. GET /state tells what has arrived, GET /fail makes
+it answer 503 to everything the client sends from then on.
+"""
+
+import gzip
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ENTITY = {"id": "entity", "name": "somebody"}
+STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}}
+"""runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path == "/fail":
+            STATE["failing"] = True
+        self.answer(STATE if self.path == "/state" else {})
+
+    def do_PUT(self):
+        self.body()
+        self.answer({})
+
+    def do_POST(self):
+        body = self.body()
+        if STATE["failing"]:
+            self.answer({"error": "failing"}, 503)
+        elif self.path == "/graphql":
+            request = json.loads(body)
+            self.answer({"data": self.graphql(request["query"], request.get("variables") or {})})
+        else:
+            if self.path.endswith("/file_stream"):
+                self.file_stream(self.path.split("/")[-2], json.loads(body).get("files", {}))
+            self.answer({})
+
+    def body(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def answer(self, content, code=200):
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def file_stream(self, run, files):
+        """The parts of a run's files that are new, in lines."""
+        history = files.get("wandb-history.jsonl", {})
+        lines = STATE["points"].setdefault(run, [])
+        lines[history.get("offset", len(lines)) :] = history.get("content", [])
+        for line in files.get("wandb-summary.json", {}).get("content", []):
+            STATE["summaries"][run] = json.loads(line)
+
+    def graphql(self, query, variables):
+        run = variables.get("name")
+        project = {"id": "project", "name": variables.get("project"), "entity": ENTITY}
+        if "upsertBucket" in query:
+            inserted = run not in STATE["runs"]
+            STATE["runs"].setdefault(run, {}).update({k: v for k, v in variables.items() if v is not None})
+            bucket = {"id": run, "name": run, "displayName": run, "config": "{}", "project": project}
+            return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+        if "createRunFiles" in query:
+            address = f"http://{self.headers['Host']}/upload/"
+            files = [{"name": name, "uploadUrl": address + name} for name in variables["files"]]
+            return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
+        if "RunResumeStatus" in query:
+            return {"model": {**project, "bucket": self.resumable(run)}}
+        if "viewer" in query:
+            return {"viewer": {**ENTITY, "username": "somebody", "entity": "somebody", "flags": "{}"}}
+        return {}
+
+    def resumable(self, run):
+        if run not in STATE["runs"]:
+            return None
+        lines = STATE["points"].get(run, [])
+        counts = {"historyLineCount": len(lines), "logLineCount": 0, "eventsLineCount": 0}
+        tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]"}
+        summary = json.dumps(STATE["summaries"].get(run, {}))
+        return {"id": run, "name": run, "displayName": run, **counts, **tails, "summaryMetrics": summary,
+                "config": "{}", "tags": [], "wandbConfig": '{"t": 1}'}  # fmt: skip
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()
