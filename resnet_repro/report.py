@@ -2,7 +2,10 @@
 
 For each experiment with data in results/<id>/data it writes results/<id>/README.md, verdicts and errors as Markdown,
 LaTeX and CSV, the figures with the numbers drawn, and manifest.json; then results/README.md. Every byte follows from
-the data, the experiment file and this code. Where the manifest says that nothing changed, nothing is done.
+the data, the experiment file and this code. Where nothing has changed since it was rendered here, nothing is done.
+
+    results/<id>/manifest.json       committed: the hashes of what was measured and of what was made of it
+    results/.rendered/<id>.json      not committed: those, and the hashes of the code that made it
 """
 
 import argparse
@@ -35,19 +38,23 @@ def collected(results: Path) -> list[str]:
 def render(name: str, results: Path = RESULTS) -> list[Verdict]:
     """Brings results/<name>/ and results/README.md up to date and returns the verdicts.
 
-    Nothing is rendered when the manifest says that neither what goes in nor what comes out has changed.
+    Nothing is rendered when neither what goes in, nor the code, nor what comes out has changed since the last time.
     Raises ValueError (of which ConfigError is one) for an experiment that does not exist or has no data, for data
     that contradict themselves, and for a figure that cannot be drawn.
     """
     folder = results / name
     old = _manifest(folder)
-    if old != {"inputs": _inputs(name, folder), "outputs": _hashes(folder, old["outputs"])}:
+    inputs, stamp = _inputs(name, folder), results / ".rendered" / f"{name}.json"
+    state = {"inputs": inputs, "outputs": _hashes(folder, old["outputs"]), "code": _code()}
+    if old["inputs"] != inputs or old["outputs"] != state["outputs"] or _read(stamp) != state:
         with TemporaryDirectory(prefix=".rendering-", dir=folder) as place:
             fresh = _render_into(Path(place), name, folder)
             for file in [*fresh, "manifest.json"]:  # the manifest last: without it the rest is rendered again
                 os.replace(Path(place) / file, folder / file)
         for stale in set(old["outputs"]) - set(fresh):
             (folder / Path(stale).name).unlink(missing_ok=True)
+        stamp.parent.mkdir(exist_ok=True)
+        write_atomically(stamp, json.dumps(_manifest(folder) | {"code": state["code"]}).encode())
     overview = render_overview(results).encode()
     if _compare(results / "README.md", overview):
         write_atomically(results / "README.md", overview)
@@ -91,22 +98,34 @@ def render_overview(results: Path = RESULTS) -> str:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = _read(folder / "manifest.json")
         return {"inputs": dict(manifest["inputs"]), "outputs": dict(manifest["outputs"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return {"inputs": {}, "outputs": {}}
 
 
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def _inputs(name: str, folder: Path) -> dict[str, str]:
-    """Everything the outputs follow from: the data, the experiment, what the config and this code say."""
+    """What was asked and measured: the experiment and its data."""
     if not all((folder / "data" / file).exists() for file in ("runs.csv", "curves.csv")):
         experiment.load(name)
         raise ConfigError(f"experiment {name} has no data in {folder / 'data'}; run its sweep first")
     yaml = experiment.EXPERIMENTS / f"{name}.yaml"
     data = _hashes(folder, sorted(p.relative_to(folder).as_posix() for p in (folder / "data").rglob("*")))
+    return data | {f"experiments/{name}.yaml": _hash(yaml)}
+
+
+def _code() -> dict[str, str]:
+    """What else the outputs follow from: the config, which names the runs of a plan, and the code of the analysis."""
     conf = [p.relative_to(ROOT).as_posix() for p in sorted(CONF.rglob("*.yaml"))]
     code = [p.relative_to(ROOT).as_posix() for glob in SOURCES for p in sorted((ROOT / "resnet_repro").glob(glob))]
-    return data | {f"experiments/{name}.yaml": _hash(yaml)} | _hashes(ROOT, conf + code)
+    return _hashes(ROOT, conf + code)
 
 
 def _hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:

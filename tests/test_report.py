@@ -120,6 +120,16 @@ def test_a_manifest_that_cannot_be_read_leads_to_rendering(results):
     assert content(results) == expected
 
 
+def test_changed_code_renders_again_and_leaves_a_manifest_of_the_data_as_it_was(results, monkeypatch):
+    manifest = (results / NAME / "manifest.json").read_bytes()
+    figure = results / NAME / "depth.png"
+    before = figure.stat().st_mtime_ns
+    monkeypatch.setattr("resnet_repro.report._code", lambda: {"conf/config.yaml": "0" * 64})
+    report.render(NAME, results)
+    assert figure.stat().st_mtime_ns > before
+    assert (results / NAME / "manifest.json").read_bytes() == manifest
+
+
 def test_verify_passes_on_what_was_rendered_and_changes_nothing(results, capsys):
     before = content(results)
     assert report.main(["--results", str(results), "--verify"]) == 0
