@@ -22,7 +22,7 @@ from resnet_repro.experiment import Planned
 from resnet_repro.probes.errors import clean_batches, error, final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
-from resnet_repro.training.fit import build
+from resnet_repro.training.member import build
 
 PAIRS = 3
 

@@ -1,4 +1,4 @@
-"""Hydra's launcher for one machine: one process per run, as many at once as there are slots.
+"""Hydra's launcher for one machine: one process per run, or per pack of runs, as many at once as there are slots.
 
 Processes come from a fork server that has imported torch and Lightning once, so a run starts in a tenth of a second;
 one that crashes or is killed takes no other with it; all end when the sweep ends, however it ends.
@@ -35,56 +35,61 @@ LONGEST_MESSAGE = 10_000
 @dataclass
 class LocalLauncherConf:
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
-    slots: int | None = None  # runs at once; null: one per GPU, or one per core where there is none
+    slots: int | None = None  # processes at once; null: one per GPU, or one per core where there is none
+    pack: int | None = None  # runs in a process at most; null: 6 with env.engine=graph, else 1
 
 
 @dataclass
 class Job:
-    """One run in its process; `answer` brings its error, or None."""
+    """One pack in its process; `answer` brings its error, or None."""
 
     index: int
-    overrides: Sequence[str]
     slot: str | None
     process: ForkServerProcess
     answer: Connection
 
 
 class LocalLauncher(Launcher):
-    """One process per run in a pool of slots."""
+    """One process per pack in a pool of slots."""
 
-    def __init__(self, slots: int | None) -> None:
-        if slots is not None and slots < 1:
-            raise ValueError(f"hydra.launcher.slots must be at least 1 or null, got {slots}")
+    def __init__(self, slots: int | None, pack: int | None) -> None:
+        for name, value in (("slots", slots), ("pack", pack)):
+            if value is not None and value < 1:
+                raise ValueError(f"hydra.launcher.{name} must be at least 1 or null, got {value}")
         gpus = visible_gpus()
-        count = slots or len(gpus) or cores()
-        self.slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(count)]
+        self.at_once, self.pack = slots or len(gpus) or cores(), pack
+        self.slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(self.at_once)]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs every job; a job's failure is in its JobReturn and stops no other."""
+        return self.launch_packs([[overrides] for overrides in job_overrides], initial_job_idx)
+
+    def launch_packs(self, packs: Sequence[Sequence[Sequence[str]]], initial_job_idx: int) -> list[JobReturn]:
+        """Trains every pack, given by the overrides of its runs; one JobReturn for each run, in their order."""
         import cloudpickle
 
         shared = cloudpickle.dumps((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
-        waiting, free = deque(enumerate(job_overrides)), deque(self.slots)
+        waiting, free = deque(enumerate(packs)), deque(self.slots)
         active: dict[Any, Job] = {}
-        returns = [JobReturn() for _ in job_overrides]
+        failures: dict[int, str | None] = {}
         try:
             while waiting or active:
                 while waiting and free:
-                    index, overrides = waiting.popleft()
-                    job = _start(shared, index, overrides, initial_job_idx + index, free.popleft())
+                    index, pack = waiting.popleft()
+                    job = _start(shared, index, pack, initial_job_idx + index, free.popleft())
                     active[job.process.sentinel] = job
                 for sentinel in wait(list(active)):
                     job = active.pop(sentinel)
-                    returns[job.index] = _finish(job)
+                    failures[job.index] = _failure(job)
                     free.append(job.slot)
         finally:
             for job in active.values():
                 job.process.kill()
                 job.process.join()
-        return returns
+        return [_returned(overrides, failures[index]) for index, pack in enumerate(packs) for overrides in pack]
 
 
 def cores() -> int:
@@ -101,15 +106,15 @@ def visible_gpus() -> list[str]:
     return [str(k) for k, _ in enumerate(present.iterdir())] if present.is_dir() else []
 
 
-def _start(shared: bytes, index: int, overrides: Sequence[str], number: int, slot: str | None) -> Job:
+def _start(shared: bytes, index: int, pack: Sequence[Sequence[str]], number: int, slot: str | None) -> Job:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_job, args=(shared, list(overrides), number, slot, send))
+    process = context.Process(target=_job, args=(shared, [list(run) for run in pack], number, slot, send))
     with _main_module_hidden():
         process.start()
     send.close()
-    return Job(index, overrides, slot, process, receive)
+    return Job(index, slot, process, receive)
 
 
 @contextmanager
@@ -124,21 +129,25 @@ def _main_module_hidden() -> Iterator[None]:
         main.update(kept)
 
 
-def _finish(job: Job) -> JobReturn:
+def _failure(job: Job) -> str | None:
+    """Waits for a job's end; what went wrong in it."""
     job.process.join()
     try:
-        failure = job.answer.recv()
+        return job.answer.recv()
     except EOFError:
         code = job.process.exitcode or 0
         what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        failure = f"the process {what}"
-    result = JobReturn(overrides=job.overrides, status=JobStatus.FAILED if failure else JobStatus.COMPLETED)
+        return f"the process {what}"
+
+
+def _returned(overrides: Sequence[str], failure: str | None) -> JobReturn:
+    result = JobReturn(overrides=overrides, status=JobStatus.FAILED if failure else JobStatus.COMPLETED)
     result.return_value = RuntimeError(failure) if failure else None
     return result
 
 
-def _job(shared: bytes, overrides: list[str], number: int, slot: str | None, answer: Connection) -> None:
-    """Runs one Hydra job in a child of the fork server; answers None, or what went wrong."""
+def _job(shared: bytes, pack: list[list[str]], number: int, slot: str | None, answer: Connection) -> None:
+    """Trains one pack in a child of the fork server; answers None, or what went wrong."""
     import cloudpickle
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's to handle
@@ -148,22 +157,38 @@ def _job(shared: bytes, overrides: list[str], number: int, slot: str | None, ans
     hydra_context, task_function, config, state = cloudpickle.loads(shared)
     Singleton.set_state(state)
     setup_globals()
-    composed = hydra_context.config_loader.load_sweep_config(config, overrides)
+    if len(pack) == 1:
+        error = _hydra_job(hydra_context, task_function, config, pack[0], number)
+    else:
+        error = _train_together(pack)
+    answer.send(error and "".join(traceback.format_exception_only(error)).strip()[:LONGEST_MESSAGE])
+    logging.shutdown()
+    sys.stdout.flush()
+
+
+def _hydra_job(context: Any, task_function: Any, config: Any, overrides: list[str], number: int) -> Any:
+    """One job as Hydra has them; returns the exception that ended it."""
+    composed = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     result = run_job(
-        hydra_context=hydra_context,
+        hydra_context=context,
         task_function=task_function,
         config=composed,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-    failure = None
-    if result.status is not JobStatus.COMPLETED:
-        failure = "".join(traceback.format_exception_only(result._return_value)).strip()[:LONGEST_MESSAGE]
-    answer.send(failure)
-    logging.shutdown()
-    sys.stdout.flush()
+    return None if result.status is JobStatus.COMPLETED else result._return_value
+
+
+def _train_together(pack: list[list[str]]) -> BaseException | None:
+    from resnet_repro import config, train
+
+    try:
+        train.train_pack([(config.compose(overrides), overrides) for overrides in pack], log=True)
+    except (Exception, SystemExit) as error:
+        return error
+    return None
 
 
 def _die_with_sweep() -> None:

@@ -117,6 +117,7 @@ class Env:
     download: bool = True
     device: str = choice("auto", "cpu", "cuda")
     devices: int = number(1, low=1)  # the batch is split over them; the numbers are those of one, up to rounding
+    engine: str = choice("eager", "graph")  # graph: the step as a CUDA graph, for packs of runs on one GPU
     threads: int = number(1, low=1)
     channels_last: bool = False
     checkpoint_seconds: float = number(15.0, low=0)
@@ -360,6 +361,11 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         m.ghost_batch is not None and (o.batch // run.env.devices) % m.ghost_batch != 0,
         f"model.ghost_batch={m.ghost_batch} must divide the {o.batch // run.env.devices} images of each of the "
         f"{run.env.devices} devices; lower env.devices or model.ghost_batch",
+    )
+    yield (
+        run.env.engine == "graph" and (run.env.devices > 1 or run.env.device == "cpu"),
+        f"env.engine=graph is for one CUDA device, got env.devices={run.env.devices} env.device={run.env.device}; "
+        "use env.engine=eager",
     )
     yield d.title.strip() == "", "data.title is empty: name the data set as tables and figures should show it"
     yield (

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from resnet_repro import costs, experiment, mirror, progress, records, slurm, train
+from resnet_repro import costs, experiment, mirror, packs, progress, records, slurm, train
 from resnet_repro.config import ConfigError, cost
 from resnet_repro.experiment import Experiment, Planned
 from resnet_repro.provenance import ROOT
@@ -46,7 +46,7 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
             taken = jobs.active | set(failures)
             free = [p for p in todo if p.id not in taken and not records.is_locked(_place(p))]
             if free:
-                launched = _launch(free, launcher, group, len(returns))
+                free, launched = _launch(free, launcher, group, len(returns))
                 returns += launched
                 failures |= _failures(free, launched)
                 jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
@@ -76,9 +76,17 @@ def _record(plan: Planned) -> dict[str, Any] | None:
     return records.read(_place(plan))
 
 
-def _launch(free: list[Planned], launcher: Launcher, group: str | None, first: int) -> list[JobReturn]:
+def _launch(
+    free: list[Planned], launcher: Launcher, group: str | None, first: int
+) -> tuple[list[Planned], list[JobReturn]]:
+    """Launches the runs, in packs if the launcher knows what that is; each run with what became of it."""
     label = [] if group is None else [f"env.group={group}"]
-    return list(launcher.launch([[*plan.overrides, *label] for plan in free], initial_job_idx=first))
+    jobs = [[*plan.overrides, *label] for plan in free]
+    if not hasattr(launcher, "launch_packs"):
+        return free, list(launcher.launch(jobs, initial_job_idx=first))
+    formed = packs.packs([plan.run for plan in free], launcher.pack, launcher.at_once)
+    returns = launcher.launch_packs([[jobs[number] for number in pack] for pack in formed], first)
+    return [free[number] for pack in formed for number in pack], returns
 
 
 def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:
@@ -86,6 +94,8 @@ def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict
     failures = {}
     for plan, result in zip(launched, returns, strict=True):
         if result.status is JobStatus.UNKNOWN or _record(plan) is not None:  # unknown: submitted only
+            continue
+        if result.status is JobStatus.COMPLETED and records.is_locked(_place(plan)):  # its pack went on without it
             continue
         error = "the job ended well, but there is no record"
         if result.status is JobStatus.FAILED:

@@ -10,7 +10,8 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,55 @@ def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> 
     overrides: what the user asked for, kept in the record. log: send what is printed to the run's log.txt.
     Raises records.Busy while another process trains the same run.
     """
-    name = config.run_id(run)
-    place = records.folder(run, name)
-    with records.lock(place):
-        record = records.read(place)
-        if record is not None:
-            return record
-        start = {"run_id": name, "config": config.science(run), "group": run.env.group, "command": command(overrides)}
-        records.write_json(place / "run.json", start)
-        with _printed_to(place / "log.txt") if log else nullcontext():
-            measured = _measured(run, place)
-        return records.write(place, {**start, "overrides": list(overrides), **measured})
+    return train_pack([(run, overrides)], log)[0]
+
+
+def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = False) -> list[dict[str, Any]]:
+    """As `train`, for runs side by side in this process; each run's record is written as soon as it is done.
+
+    Runs that another process trains are left to it, and out of what is returned; raises records.Busy when nothing
+    else is asked for. The runs' `env` and precision must be one.
+    """
+    finished: dict[str, dict[str, Any]] = {}
+    started: list[Started] = []
+    with ExitStack() as held:
+        for run, overrides in pack:
+            start = Started(run, overrides)
+            try:
+                held.enter_context(records.lock(start.place))
+            except records.Busy:
+                if len(pack) == 1:
+                    raise
+                continue
+            record = records.read(start.place)
+            if record is None:
+                records.write_json(start.place / "run.json", start.what())
+                started.append(start)
+            else:
+                finished[start.name] = record
+        if started:
+            logs = [start.place / "log.txt" for start in started]
+            with _printed_to(logs) if log else nullcontext():
+                finished |= _trained(started)
+    return list(finished.values())
+
+
+class Started:
+    """A run that this process is about to train."""
+
+    def __init__(self, run: config.Run, overrides: Sequence[str]) -> None:
+        self.run, self.overrides = run, list(overrides)
+        self.name = config.run_id(run)
+        self.place = records.folder(run, self.name)
+
+    def what(self) -> dict[str, Any]:
+        """The part of a record that is known at the start."""
+        return {
+            "run_id": self.name,
+            "config": config.science(self.run),
+            "group": self.run.env.group,
+            "command": command(self.overrides),
+        }
 
 
 def command(overrides: Sequence[str]) -> str:
@@ -46,50 +85,79 @@ def command(overrides: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "resnet_repro.train", *overrides])
 
 
-def _measured(run: config.Run, place: Path) -> dict[str, Any]:
-    """The measured part of a record: status, metrics, provenance."""
+def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
+    """Trains the runs side by side, and writes and returns their records, by name."""
     from resnet_repro import data
+    from resnet_repro.training.fit import fit
+    from resnet_repro.training.member import Member
+
+    @cache
+    def images(name: str, data_dir: str, split: str, download: bool) -> data.Images:
+        return data.load(name, Path(data_dir), split=split, download=download)
+
+    members = [
+        Member(s.run, images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download), s.place)
+        for s in started
+    ]
+    of = dict(zip(members, started, strict=True))
+    finished = {}
+
+    def finish(member: Member) -> None:
+        start = of[member]
+        record = {**start.what(), "overrides": start.overrides, **_measured(member, len(members))}
+        finished[start.name] = records.write(start.place, record)
+
+    fit(members, finish)
+    return finished
+
+
+def _measured(member: Any, pack: int) -> dict[str, Any]:
+    """The measured part of a record: status, metrics, provenance."""
     from resnet_repro.probes.errors import final_errors
     from resnet_repro.probes.status import status, status_flags
-    from resnet_repro.training.fit import fit
 
-    images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download)
-    module = fit(run, images, place)
-    errors = module.running | final_errors(
-        module.net, images, module.engine.transform, batch=run.optim.batch, flip=run.data.flip, seed=run.seed,
+    run = member.run
+    errors = member.running | final_errors(
+        member.net, member.images, member.engine.transform, batch=run.optim.batch, flip=run.data.flip, seed=run.seed,
         bf16=run.optim.precision == "bf16",
     )  # fmt: skip
     loss = errors.pop("train_loss", None)
-    diverged = module.diverged_step is not None
+    diverged = member.diverged_step is not None
     if diverged:  # its outputs are no numbers
         errors, loss = dict.fromkeys(errors, 100.0), None
-    flags = status_flags(errors, images.train_y, diverged)
-    machine = provenance.describe(module.engine.device.type)
+    flags = status_flags(errors, member.images.train_y, diverged)
+    machine = provenance.describe(member.engine.device.type)
+    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds, 3)}
     return {
         "status": status(flags),
         "status_flags": flags,
         "metrics": {**errors, "train_loss": loss},
-        "parameters": sum(p.numel() for p in module.net.parameters()),
-        "steps_done": module.step,
-        "diverged_step": module.diverged_step,
-        "provenance": {**machine, "seconds": round(module.seconds, 3), "data_sha256": images.sha256},
+        "parameters": sum(p.numel() for p in member.net.parameters()),
+        "steps_done": member.step,
+        "diverged_step": member.diverged_step,
+        "provenance": {**machine, **how, "data_sha256": member.images.sha256},
     }
 
 
 @contextmanager
-def _printed_to(path: Path) -> Iterator[None]:
-    """Appends what this process prints to a file, also from C; and the traceback if it fails."""
+def _printed_to(paths: Sequence[Path]) -> Iterator[None]:
+    """Appends what this process prints to the first file, also from C; and if it fails, the traceback to every one."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with open(path, "ab", buffering=0) as file:
-        file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n".encode())
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    with ExitStack() as opened:
+        files = [opened.enter_context(open(path, "ab", buffering=0)) for path in paths]
+        for file in files:
+            file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n".encode())
+        for file in files[1:]:
+            file.write(f"in one pack with {paths[0].parent.name}; what the pack prints: {paths[0]}\n".encode())
+        os.dup2(files[0].fileno(), 1)
+        os.dup2(files[0].fileno(), 2)
         try:
             yield
         except Exception:
-            file.write(traceback.format_exc().encode())
+            for file in files:
+                file.write(traceback.format_exc().encode())
             raise
         finally:
             sys.stdout.flush()

@@ -16,7 +16,7 @@ from resnet_repro.config import compose, run_id, science
 from resnet_repro.probes.errors import final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import Eager, optimizer
-from resnet_repro.training.fit import build
+from resnet_repro.training.member import build
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]", "probes.eval_every=0")
 LONG = (
@@ -220,13 +220,13 @@ def test_a_run_killed_during_its_final_measurement_goes_on_from_its_newest_check
     run = tiny(tmp_path, *LONG)
     assert killed(run, lambda: records.last_step(place(run)) == 80)
     starts = []
-    advance = Eager.advance
+    turns = Eager.turns
 
     def noted(engine, start, *rest):
         starts.append(start)
-        advance(engine, start, *rest)
+        return turns(engine, start, *rest)
 
-    monkeypatch.setattr(Eager, "advance", noted)
+    monkeypatch.setattr(Eager, "turns", noted)
     train(run)
     assert starts == [76]
     assert measured(run) == undisturbed

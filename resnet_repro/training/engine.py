@@ -1,13 +1,23 @@
-"""The eager engine: advances one run by many steps, on any device. It is the reference for every other engine."""
+"""The eager engine: advances one run by many steps, on any device. It is the reference for every other engine.
+
+The way from one step to another is cut into pieces within which the epoch and the learning rate stay the same. What a
+step needs beside its network (which batch, which step, which rate) lies on the device, so that a step is the same
+instructions every time and never waits: the graph engine (graph.py) records it once and replays it.
+"""
+
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from resnet_repro.config import Run
-from resnet_repro.data import Draws, Images, batch_slice, epoch_draws, fit_transform, steps_per_epoch
+from resnet_repro.data import Draws, Images, epoch_draws, fit_transform, steps_per_epoch
 from resnet_repro.training import parallel
-from resnet_repro.training.schedule import learning_rate
+from resnet_repro.training.schedule import pieces
 from resnet_repro.training.step import Tally, train_step
+
+TURN = 10
+"""Steps after which a run lets the others of its pack take theirs."""
 
 
 class Eager:
@@ -29,33 +39,71 @@ class Eager:
         self.crops = self.transform.prepare(images.train_x.to(self.device))
         self.labels = images.train_y.to(self.device)
         self.tally = Tally(self.device)
+        self.rate = torch.zeros((), device=self.device)
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate
         self.epoch_steps = steps_per_epoch(len(images.train_y), run.optim.batch, run.data.last_batch)
-        self._drawn: tuple[int, Draws] | None = None
+        self.epoch: int | None = None
+        self.draws = Draws(*(part.to(self.device) for part in self._drawn(0)))
+        self.full_steps, self.rows = self._rows()
+        self.row = torch.zeros(1, dtype=torch.int64, device=self.device)
+
+    def _rows(self) -> tuple[int, Draws]:
+        """The number of whole batches in an epoch, and views [batches, this rank's images] of their draws."""
+        batch = self.run.optim.batch
+        full = len(self.labels) // batch
+        own = parallel.share(slice(0, batch))
+        return full, Draws(*(part[: full * batch].view(full, batch)[:, own] for part in self.draws))
 
     def advance(self, start: int, stop: int, warm_until: int) -> None:
         """Takes the steps start, ..., stop - 1."""
-        optim = self.run.optim
-        for step in range(start, stop):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(step, optim, warm_until)
-            draws = self._draws(step // self.epoch_steps)
-            batch = parallel.share(batch_slice(step % self.epoch_steps, optim.batch))
-            index = draws.order[batch]
-            images = self.transform.augment(self.crops, index, draws.dy[batch], draws.dx[batch], draws.flip[batch])
-            labels = self.labels[index]
-            loss, logits = train_step(
-                self.net, self.optimizer, images, labels, bf16=optim.precision == "bf16", clip=optim.clip
-            )
-            self.tally.add(step, loss, logits, labels)
+        for _ in self.turns(start, stop, warm_until):
+            pass
 
-    def _draws(self, epoch: int) -> Draws:
-        if self._drawn is None or self._drawn[0] != epoch:
-            data = self.run.data
-            drawn = epoch_draws(
-                self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip
-            )
-            self._drawn = (epoch, Draws(*(part.to(self.device) for part in drawn)))
-        return self._drawn[1]
+    def turns(self, start: int, stop: int, warm_until: int) -> Iterator[None]:
+        """Takes the same steps, TURN at a time: between two turns the other runs of a pack take theirs."""
+        for piece in pieces(start, stop, self.run.optim, warm_until, self.epoch_steps):
+            epoch, row = divmod(piece.start, self.epoch_steps)
+            self._begin_epoch(epoch)
+            self.row.fill_(row)
+            self.rate.fill_(piece.lr)
+            self.tally.step.fill_(piece.start)
+            whole = min(piece.steps, self.full_steps - row)
+            for done in range(0, whole, TURN):
+                self._take(min(TURN, whole - done))
+                yield
+            if whole < piece.steps:
+                self._step(Draws(*(part[self.full_steps * self.run.optim.batch :] for part in self.draws)))
+
+    def _take(self, steps: int) -> None:
+        """Takes steps on the next whole batches."""
+        for _ in range(steps):
+            self._step_of_row()
+
+    def _step_of_row(self) -> None:
+        self._step(Draws(*(part.index_select(0, self.row).squeeze(0) for part in self.rows)))
+        self.row += 1
+
+    def _step(self, batch: Draws) -> None:
+        optim = self.run.optim
+        images = self.transform.augment(self.crops, *batch)
+        labels = self.labels[batch.order]
+        loss, logits = train_step(
+            self.net, self.optimizer, images, labels, bf16=optim.precision == "bf16", clip=optim.clip
+        )
+        self.tally.add(loss, logits, labels)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        if self.epoch == epoch:
+            return
+        for place, part in zip(self.draws, self._drawn(epoch), strict=True):
+            # Only a copy from pinned memory lets the host go on at once.
+            place.copy_(part.pin_memory() if self.device.type == "cuda" else part, non_blocking=True)
+        self.epoch = epoch
+
+    def _drawn(self, epoch: int) -> Draws:
+        data = self.run.data
+        return epoch_draws(self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip)
 
 
 def optimizer(run: Run, net: nn.Module) -> torch.optim.SGD:

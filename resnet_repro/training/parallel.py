@@ -204,8 +204,10 @@ def follow(run: Run, place: Path) -> None:
         return
     from resnet_repro import data
     from resnet_repro.training.fit import fit
+    from resnet_repro.training.member import Member
 
-    fit(run, data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download), place)
+    images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download)
+    fit([Member(run, images, place)], lambda _: None)
 
 
 def main() -> None:

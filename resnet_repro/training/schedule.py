@@ -1,6 +1,9 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rate as a pure function of the step; the pieces of training within which it stays the same."""
 
+import itertools
 from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from resnet_repro.config import Optim
 
@@ -29,3 +32,19 @@ def shortened(warm_until: int, step: int, optim: Optim, running_error: float) ->
     """
     reached = optim.warmup == "error" and running_error < optim.warmup_error
     return min(warm_until, step) if reached else warm_until
+
+
+class Piece(NamedTuple):
+    """Consecutive steps within one epoch, at one learning rate."""
+
+    start: int
+    steps: int
+    lr: float
+
+
+def pieces(start: int, stop: int, optim: Optim, warm_until: int, epoch_steps: int) -> Iterator[Piece]:
+    """The steps start, ..., stop - 1, cut where an epoch begins and where the learning rate changes."""
+    epochs = range(start - start % epoch_steps + epoch_steps, stop, epoch_steps)
+    cuts = sorted({start, stop, *(cut for cut in (*epochs, *optim.milestones, warm_until) if start < cut < stop)})
+    for first, last in itertools.pairwise(cuts):
+        yield Piece(first, last - first, learning_rate(first, optim, warm_until))

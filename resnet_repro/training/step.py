@@ -17,15 +17,22 @@ class Tally:
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
         self.seen = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.first_bad = torch.full((), NEVER, dtype=torch.int64, device=device)
+        self.never = torch.full((), NEVER, dtype=torch.int64, device=device)
 
-    def add(self, step: Tensor | int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Counts one batch; a non-finite loss is noted with its step."""
+    def tensors(self) -> list[Tensor]:
+        """What counting changes."""
+        return [self.wrong, self.seen, self.loss, self.step, self.first_bad]
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Counts the batch of step `step`, and that step; the first with a non-finite loss is noted."""
         self.wrong += wrong(logits, labels)
         self.seen += len(labels)
         self.loss += loss.double() * len(labels)
-        bad = torch.where(torch.isfinite(loss), NEVER, step)
+        bad = torch.where(torch.isfinite(loss), self.never, self.step)
         self.first_bad.copy_(torch.minimum(self.first_bad, bad))
+        self.step += 1
 
     def reset(self) -> None:
         """Starts a new interval; that a run has diverged is kept."""

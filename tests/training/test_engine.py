@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from resnet_repro import data
 from resnet_repro.training.engine import Eager, optimizer
-from resnet_repro.training.fit import build
+from resnet_repro.training.member import build
 from resnet_repro.training.step import NEVER
 
 

@@ -75,8 +75,8 @@ def test_the_tally_counts_misses_as_numpy_does():
     rng = np.random.default_rng(0)
     logits = [rng.normal(size=(n, 5)).astype(np.float32) for n in (7, 3)]
     labels = [rng.integers(5, size=n) for n in (7, 3)]
-    for step, (z, y) in enumerate(zip(logits, labels, strict=True)):
-        tally.add(step, torch.tensor(float(step + 1)), torch.from_numpy(z), torch.from_numpy(y))
+    for loss, z, y in zip([1.0, 2.0], logits, labels, strict=True):
+        tally.add(torch.tensor(loss), torch.from_numpy(z), torch.from_numpy(y))
     expected = sum(int((z.argmax(1) != y).sum()) for z, y in zip(logits, labels, strict=True))
     assert int(tally.wrong) == expected
     assert int(tally.seen) == 10
@@ -88,15 +88,16 @@ def test_the_tally_counts_misses_as_numpy_does():
 def test_the_tally_remembers_the_first_non_finite_loss_beyond_a_reset(value):
     tally = Tally(torch.device("cpu"))
     images, labels = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
-    for step, loss in [(0, 1.0), (1, value), (2, 1.0), (3, value)]:
-        tally.add(step, torch.tensor(loss), images, labels)
+    tally.step.fill_(7)
+    for loss in (1.0, value, 1.0, value):
+        tally.add(torch.tensor(loss), images, labels)
     tally.reset()
-    assert int(tally.first_bad) == 1
+    assert int(tally.first_bad) == 8
     assert int(tally.seen) == int(tally.wrong) == float(tally.loss) == 0
 
 
 def test_outputs_that_are_no_numbers_are_misses():
     tally = Tally(torch.device("cpu"))
     logits = torch.tensor([[9.0, 0.0], [float("nan"), 0.0], [float("inf"), 0.0]])
-    tally.add(0, torch.tensor(1.0), logits, torch.zeros(3, dtype=torch.int64))
+    tally.add(torch.tensor(1.0), logits, torch.zeros(3, dtype=torch.int64))
     assert int(tally.wrong) == 2

@@ -1,0 +1,44 @@
+"""Which runs are trained side by side in one process: packs, for a device that one small network leaves mostly idle."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+
+from resnet_repro.config import ConfigError, Run, cost
+
+SIZE = 6
+"""Runs in a pack where nothing else is said and the engine is `graph`: {plain, residual} x 3 seeds of one depth."""
+
+
+def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
+    """The runs, by number, in packs of at most `size`, longest first.
+
+    A pack lasts as long as its longest run, so runs of equal cost go together, in packs of nearly equal size. There
+    are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, and the
+    precision) is the same within a pack. size None: SIZE with env.engine=graph, else 1.
+    Raises ConfigError for a size above 1 with a run on several devices.
+    """
+    evenly = -(-len(runs) // slots)
+    order = sorted(range(len(runs)), key=lambda number: _alike(runs[number]))
+    found = []
+    for _, group in groupby(order, key=lambda number: _alike(runs[number])):
+        alike = list(group)
+        found += _cut(alike, max(1, min(_wanted(runs[alike[0]], size), evenly)))
+    return found
+
+
+def _wanted(run: Run, size: int | None) -> int:
+    if run.env.devices > 1 and (size or 1) > 1:
+        raise ConfigError(f"hydra.launcher.pack={size} needs env.devices=1, got {run.env.devices}; leave one out")
+    return size or (SIZE if run.env.engine == "graph" else 1)
+
+
+def _alike(run: Run) -> tuple[float, str]:
+    """Equal for runs that take equally long and need one setting of the process; the longest first."""
+    return -cost(run), f"{run.optim.precision} {asdict(run.env)}"
+
+
+def _cut(numbers: list[int], size: int) -> list[list[int]]:
+    """Into as few pieces of at most `size` as there can be, which differ in length by one at most."""
+    count = -(-len(numbers) // size)
+    return [numbers[k * len(numbers) // count : (k + 1) * len(numbers) // count] for k in range(count)]

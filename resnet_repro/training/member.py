@@ -1,0 +1,129 @@
+"""A run in training: its network, optimiser and engine, what its curves show so far, and its checkpoint."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_repro import records
+from resnet_repro.config import Run
+from resnet_repro.data import Images
+from resnet_repro.nets import CifarNet
+from resnet_repro.probes.errors import clean_batches, error
+from resnet_repro.training import parallel
+from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro.training.schedule import learning_rate, shortened, warmup_end
+from resnet_repro.training.step import NEVER
+
+
+class Member:
+    """One run of a pack. It advances by intervals of `probes.curve_every` steps, each with a point of the curves.
+
+    `begin` first; then, until it is `done`, `interval` and `close_interval` in turn.
+    """
+
+    engine: Eager
+
+    def __init__(self, run: Run, images: Images, place: Path) -> None:
+        self.run, self.images, self.place = run, images, place
+        self.net = build(run, images)
+        self.sgd = optimizer(run, self.net)
+        self.step = 0
+        self.warm_until = warmup_end(run.optim)
+        self.rows: list[records.Row] = []
+        self.seconds = 0.0
+        self.running: dict[str, float] = {}
+        self.diverged_step: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has taken all its steps, or diverged."""
+        return self.step >= self.run.optim.steps or self.diverged_step is not None
+
+    def begin(self, device: torch.device) -> None:
+        """Goes on from the checkpoint in `place`, if there is one, with network and data on `device`."""
+        self.net.to(device).train()
+        path = records.checkpoint(self.place)
+        if path is not None:
+            self._restore(torch.load(path, map_location=device, weights_only=True))
+        self.engine = _engine(self.run)(self.run, self.net, self.sgd, self.images)
+        self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
+        parallel.check_same_step(self.step, device)
+        if parallel.rank() == 0:
+            records.write_curves(self.place, self.rows)
+        self.started = time.perf_counter() - self.seconds
+
+    def interval(self) -> Iterator[None]:
+        """Takes the steps up to the next curve point, or to the end, in turns (see `Eager.turns`)."""
+        stop = min(self.step + self.run.probes.curve_every, self.run.optim.steps)
+        yield from self.engine.turns(self.step, stop, self.warm_until)
+        self.step = stop
+
+    def close_interval(self) -> None:
+        """Writes the point of the curves; ends a warm-up by error; notes a divergence."""
+        parallel.combine(self.engine.tally, self.net)
+        first_bad = int(self.engine.tally.first_bad)
+        if first_bad != NEVER:
+            self.diverged_step = first_bad
+        rows = self._curve_point()
+        if parallel.rank() == 0:
+            records.append_curves(self.place, rows)
+        self.rows += rows
+        self.warm_until = shortened(self.warm_until, self.step, self.run.optim, self.running["train_error_running"])
+        self.seconds = time.perf_counter() - self.started
+
+    def _curve_point(self) -> list[records.Row]:
+        tally, due = self.engine.tally, self.run.probes.eval_every
+        seen = int(tally.seen)
+        self.running = {
+            "train_error_running": 100.0 * int(tally.wrong) / seen,
+            "train_loss": float(tally.loss) / seen,
+        }
+        point = {"lr": learning_rate(self.step - 1, self.run.optim, self.warm_until), **self.running}
+        due_now = self.step >= self.run.optim.steps or (due and self.step % due == 0)
+        if due_now and parallel.rank() == 0:
+            point["test_error"] = error(self.net, self.test_batches, self.run.optim.precision == "bf16")
+        tally.reset()
+        return [(self.step, metric, value) for metric, value in point.items()]
+
+    def save(self) -> None:
+        """Makes what it is now the run's only checkpoint."""
+        part = self.place / ".checkpoint.part"
+        torch.save(self._state(), part)
+        records.keep_checkpoint(self.place, self.step, part)
+
+    def _state(self) -> dict[str, Any]:
+        names = ("step", "warm_until", "rows", "seconds", "running")
+        state = {name: getattr(self, name) for name in names}
+        return state | {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state.pop("net"))
+        self.sgd.load_state_dict(self.sgd.state_dict() | {"state": state.pop("sgd")})
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def build(run: Run, images: Images) -> CifarNet:
+    """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
+    settings = asdict(run.model)
+    net = CifarNet(
+        settings.pop("depth"),
+        **settings,
+        classes=images.classes,
+        in_channels=images.train_x.shape[1],
+        generator=torch.Generator().manual_seed(run.seed),
+    )
+    layout = torch.channels_last if run.env.channels_last else torch.contiguous_format
+    return net.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _engine(run: Run) -> type[Eager]:
+    if run.env.engine == "eager":
+        return Eager
+    from resnet_repro.training.graph import Graph
+
+    return Graph
