@@ -1,4 +1,4 @@
-"""Hydra's launcher for a Slurm cluster: one job array, one job per run, through submitit.
+"""Hydra's launcher for a Slurm cluster: one job array, one job per run or per pack of runs, through submitit.
 
 It submits and returns; the sweep watches the run folders and Slurm's queue (resnet_repro/slurm.py), so a job that is
 killed takes no other with it, and a sweep that is started again finds its jobs. The options' meanings stand in
@@ -35,13 +35,20 @@ class SlurmLauncherConf:
     signal_delay_s: int = 120
     setup: list[str] = field(default_factory=list)
     additional_parameters: dict[str, Any] = field(default_factory=dict)
+    pack: int | None = None
 
 
 class SlurmLauncher(Launcher):
     """Submits the runs as one job array. With `detached`, the sweep ends once they are submitted."""
 
-    def __init__(self, detached: bool, additional_parameters: Any, setup: Any, **options: Any) -> None:
-        self.detached = detached
+    at_once = 1  # Slurm decides how many jobs run; their packs may be as large as allowed
+
+    def __init__(
+        self, detached: bool, additional_parameters: Any, setup: Any, pack: int | None, **options: Any
+    ) -> None:
+        if pack is not None and pack < 1:
+            raise ValueError(f"hydra.launcher.pack must be at least 1 or null, got {pack}")
+        self.detached, self.pack = detached, pack
         self.options = options
         self.setup_commands = list(setup)
         self.additional = {"requeue": True, **additional_parameters}
@@ -55,16 +62,21 @@ class SlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submits a job for each run; the returns' status stays UNKNOWN. Raises SystemExit where Slurm refuses."""
+        return self.launch_packs([[overrides] for overrides in job_overrides], initial_job_idx)
+
+    def launch_packs(self, packs: Sequence[Sequence[Sequence[str]]], initial_job_idx: int) -> list[JobReturn]:
+        """Submits a job for each pack, given by the overrides of its runs; otherwise as `launch`."""
         from resnet_repro import slurm
 
-        jobs = self._submitted([list(overrides) for overrides in job_overrides])
-        for overrides, job in zip(job_overrides, jobs, strict=True):
-            slurm.remember(overrides, job.job_id, job.paths.stderr)
+        jobs = self._submitted([[list(overrides) for overrides in pack] for pack in packs])
+        for pack, job in zip(packs, jobs, strict=True):
+            for overrides in pack:
+                slurm.remember(overrides, job.job_id, job.paths.stderr)
         array = jobs[0].job_id.split("_")[0]
         print(f"Slurm: {len(jobs)} jobs submitted, {array}; their output in {jobs[0].paths.folder}", flush=True)
-        return [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
+        return [JobReturn(overrides=list(overrides)) for pack in packs for overrides in pack]
 
-    def _submitted(self, job_overrides: list[list[str]]) -> list[Any]:
+    def _submitted(self, packs: list[list[list[str]]]) -> list[Any]:
         try:
             import submitit
         except ImportError as error:
@@ -84,7 +96,7 @@ class SlurmLauncher(Launcher):
                 slurm_srun_args=[f"--cpus-per-task={self.options['cpus_per_task']}"],
                 **options,
             )
-            return executor.map_array(slurm.job, job_overrides)
+            return executor.map_array(slurm.job, packs)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             raise SystemExit(f"error: nothing was submitted: {error}") from error
 

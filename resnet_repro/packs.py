@@ -3,11 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
+from typing import Protocol, runtime_checkable
+
+from hydra.core.utils import JobReturn
 
 from resnet_repro.config import ConfigError, Run, cost
 
 SIZE = 6
 """Runs in a pack where nothing else is said and the engine is `graph`: {plain, residual} x 3 seeds of one depth."""
+
+
+@runtime_checkable
+class PackLauncher(Protocol):
+    """A Hydra launcher that can train several runs in one process."""
+
+    pack: int | None
+    """Runs in a process at most; None: what the engine asks for."""
+    at_once: int
+    """Processes at once."""
+
+    def launch_packs(self, packs: Sequence[Sequence[Sequence[str]]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Trains every pack, given by the overrides of its runs; one JobReturn for each run, in their order."""
 
 
 def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:

@@ -45,32 +45,31 @@ FINAL = {
 # Inside a job --------------------------------------------------------------------------------------------------
 
 
-def job(overrides: Sequence[str]) -> str:
-    """Trains the run of these overrides inside a Slurm job; returns its status.
+def job(pack: Sequence[Sequence[str]]) -> list[str]:
+    """Trains the runs of these overrides inside a Slurm job; returns the status of each.
 
     Before its time limit Slurm sends USR2 (or USR1): the job asks to be requeued and trains on until it is killed.
     TERM is ignored: a preempted job trains on during its grace time, after which Slurm requeues what still runs,
-    whereas a job that ends by itself is taken for done. Either way it goes on from its last checkpoint.
+    whereas a job that ends by itself is taken for done. Either way it goes on from its last checkpoints.
     """
-    run = config.compose(overrides)
-    place = records.folder(run, config.run_id(run))
-    before = _progress(place)
+    runs = [config.compose(overrides) for overrides in pack]
+    places = [records.folder(run, config.run_id(run)) for run in runs]
+    before = [_progress(place) for place in places]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(warning, lambda *_: _requeue(place, before))
+        signal.signal(warning, lambda *_: _requeue(further=[_progress(place) for place in places] != before))
     if int(os.environ.get("SLURM_NODEID", "0")) > 0:  # another node leads
         from resnet_repro.training.parallel import follow
 
-        follow(run, place)
-        return "followed"
-    from resnet_repro.train import train
+        follow(runs[0], places[0])
+        return ["followed"]
+    from resnet_repro.train import train_pack
 
-    return train(run, overrides, log=True)["status"]
+    return [record["status"] for record in train_pack(list(zip(runs, pack, strict=True)), log=True)]
 
 
-def _requeue(place: Path, before: str) -> None:
-    """Has Slurm run this job again, unless it has brought the run no further, so that it never would."""
-    further = _progress(place) != before
+def _requeue(further: bool) -> None:
+    """Has Slurm run this job again, unless it has brought no run any further, so that it never would."""
     what = "requeued, to go on from the last checkpoint" if further else "no new checkpoint, so not requeued"
     os.write(1, f"The time limit is near: {what}.\n".encode())  # a signal handler must not print
     if further:
@@ -78,8 +77,9 @@ def _requeue(place: Path, before: str) -> None:
 
 
 def _progress(place: Path) -> str:
-    """The name of the newest checkpoint, which holds its step."""
-    return max((path.name for path in place.glob("checkpoint-*.ckpt")), default="")
+    """The name of the newest checkpoint, which holds its step; or that the run is finished."""
+    finished = [path.name for path in place.glob("record.json")]
+    return max((path.name for path in place.glob("checkpoint-*.ckpt")), default="".join(finished))
 
 
 # Runs and their jobs -------------------------------------------------------------------------------------------

@@ -82,11 +82,11 @@ def _launch(
     """Launches the runs, in packs if the launcher knows what that is; each run with what became of it."""
     label = [] if group is None else [f"env.group={group}"]
     jobs = [[*plan.overrides, *label] for plan in free]
-    if not hasattr(launcher, "launch_packs"):
+    if not isinstance(launcher, packs.PackLauncher):
         return free, list(launcher.launch(jobs, initial_job_idx=first))
     formed = packs.packs([plan.run for plan in free], launcher.pack, launcher.at_once)
     returns = launcher.launch_packs([[jobs[number] for number in pack] for pack in formed], first)
-    return [free[number] for pack in formed for number in pack], returns
+    return [free[number] for pack in formed for number in pack], list(returns)
 
 
 def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:

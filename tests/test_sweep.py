@@ -56,6 +56,11 @@ def measured(runs_dir):
     return found
 
 
+def finished(runs_dir):
+    """The names of the finished runs."""
+    return [place.name for place in places(runs_dir) if (place / "record.json").exists()]
+
+
 def trainers(runs_dir):
     """The processes that trained, by run: one line of its log for each."""
     logs = {place.name: (place / "log.txt").read_text() for place in places(runs_dir) if (place / "log.txt").exists()}
@@ -115,6 +120,29 @@ def test_a_sweep_trains_every_run_of_the_product_once(undisturbed):
         "plain8-s0", "plain8-s1", "resnet8-s0", "resnet8-s1"
     ]  # fmt: skip
     assert all(len(pids) == 1 for pids in trainers(runs_dir).values())
+
+
+def test_packs_train_several_runs_in_one_process_to_the_same_bits(undisturbed, tmp_path):
+    output, code = sweep(tmp_path, *FOUR, "hydra.launcher.pack=3", "hydra.launcher.slots=1")
+    assert code == 0, output
+    assert measured(tmp_path) == measured(undisturbed[0])
+    pids = [pid for run in trainers(tmp_path).values() for pid in run]
+    assert len(pids) == 4
+    assert len(set(pids)) == 2  # two packs of two
+
+
+def test_a_pack_that_is_killed_fails_its_runs_and_no_other_and_the_next_sweep_ends_them(undisturbed, tmp_path):
+    process = start(command(tmp_path, *FOUR, "hydra.launcher.pack=2", "hydra.launcher.slots=1"))
+    assert wait_until(lambda: len(trainers(tmp_path)) == 2 and steps_done(tmp_path) >= 16, process)
+    (victim,) = {pid for run in trainers(tmp_path).values() for pid in run}
+    os.kill(victim, signal.SIGKILL)
+    output, code = end(process)
+    assert code == 1
+    assert "2 runs failed" in output
+    assert output.count("the process was killed by SIGKILL") == 2
+    assert len(finished(tmp_path)) == 2
+    assert sweep(tmp_path, *FOUR)[1] == 0
+    assert measured(tmp_path) == measured(undisturbed[0])
 
 
 def test_a_repeated_sweep_finds_all_finished_and_touches_nothing(undisturbed):

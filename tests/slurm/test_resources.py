@@ -1,13 +1,15 @@
 """What a job is given: a GPU of its own, set-up commands, a data folder that others open at the same time."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.loopback_slurm import Loopback
+from benchmarks.loopback_slurm import Loopback, records_of
 from tests.slurm.conftest import SWEEP, Start
 
 pytestmark = pytest.mark.slurm
@@ -59,3 +61,14 @@ def test_a_run_on_two_devices_is_one_job_with_what_both_need(cluster: Loopback, 
     assert "NumCPUs=2" in shown
     assert not cluster.gpus or "gres:gpu:2" in shown
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 1
+
+
+def test_a_pack_is_one_job_that_trains_its_runs_side_by_side(start: Start, tmp_path: Path, undisturbed: dict[str, Any]):
+    sweep = start(*TRAIN, "seed=0,1,2,3", "hydra.launcher.pack=2", "hydra.launcher.gpus_per_node=0")
+    code, output = sweep.end()
+    assert code == 0, output
+    assert "2 jobs submitted" in output
+    assert sweep.job(0) == sweep.job(1) != sweep.job(2) == sweep.job(3)
+    assert records_of(tmp_path) == undisturbed
+    packs = {json.loads(path.read_text())["provenance"]["pack"] for path in tmp_path.glob("runs/*/record.json")}
+    assert packs == {2}

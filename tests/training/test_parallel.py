@@ -94,7 +94,7 @@ def children(process: int) -> list[int]:
     ]
 
 
-NODE = "from resnet_repro.slurm import job; job(__import__('sys').argv[1:])"
+NODE = "from resnet_repro.slurm import job; job([__import__('sys').argv[1:]])"
 
 
 def test_the_first_processes_of_two_nodes_find_each_other(trained, tmp_path):

@@ -1,0 +1,63 @@
+"""How runs are put together into packs."""
+
+import pytest
+
+from resnet_repro.config import ConfigError, compose, cost
+from resnet_repro.experiment import load, plan
+from resnet_repro.packs import SIZE, packs
+
+
+def grid(*overrides):
+    return [planned.run for planned in plan(load("degradation"), overrides)]
+
+
+def test_every_run_is_in_one_pack():
+    runs = grid("env.engine=graph")
+    formed = packs(runs, None, slots=1)
+    assert sorted(number for pack in formed for number in pack) == list(range(len(runs)))
+
+
+def test_a_pack_has_one_depth_and_both_arms_and_the_deepest_come_first():
+    runs = grid("env.engine=graph")
+    depths = [{runs[number].model.depth for number in pack} for pack in packs(runs, None, slots=1)]
+    assert all(len(depth) == 1 for depth in depths)
+    assert [depth.pop() for depth in depths] == [110, 110, 56, 56, 44, 44, 32, 32, 20, 20]
+
+
+def test_ten_runs_make_two_packs_of_five_and_not_six_and_four():
+    runs = [run for run in grid("env.engine=graph") if run.model.depth == 56]
+    assert SIZE == 6
+    assert [len(pack) for pack in packs(runs, None, slots=1)] == [5, 5]
+    assert [len(pack) for pack in packs(runs, 4, slots=1)] == [3, 3, 4]
+
+
+def test_no_slot_stays_empty_while_another_has_a_full_pack():
+    runs = [run for run in grid("env.engine=graph") if run.model.depth == 56]
+    assert [len(pack) for pack in packs(runs, None, slots=8)] == [2, 2, 2, 2, 2]
+    assert [len(pack) for pack in packs(runs, None, slots=10)] == [1] * 10
+
+
+def test_without_the_graph_engine_a_run_is_alone_unless_asked_for():
+    runs = grid()
+    assert [len(pack) for pack in packs(runs, None, slots=1)] == [1] * 50
+    assert max(len(pack) for pack in packs(runs, 5, slots=1)) == 5
+
+
+def test_packs_come_longest_first():
+    runs = grid("env.engine=graph", "optim.steps=1000,9000", "optim.milestones=[]")
+    costs = [max(cost(runs[number]) for number in pack) for pack in packs(runs, None, slots=2)]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_what_is_set_once_for_a_process_is_never_mixed():
+    runs = [compose(["env.engine=graph", f"seed={seed}", f"optim.precision={p}"])
+            for seed in range(3) for p in ("fp32", "tf32")]  # fmt: skip
+    formed = packs(runs, None, slots=1)
+    assert [{runs[number].optim.precision for number in pack} for pack in formed] == [{"fp32"}, {"tf32"}]
+
+
+def test_runs_on_several_devices_are_not_packed():
+    runs = [compose(["env.devices=2", f"seed={seed}"]) for seed in range(2)]
+    assert packs(runs, None, slots=1) == [[0], [1]]
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.pack=4 needs env\.devices=1, got 2"):
+        packs(runs, 4, slots=1)
