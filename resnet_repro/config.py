@@ -119,7 +119,7 @@ class Env:
     devices: int = number(1, low=1)  # the batch is split over them; the numbers are those of one, up to rounding
     engine: str = choice("eager", "graph")  # graph: the step as a CUDA graph, for packs of runs on one GPU
     threads: int = number(1, low=1)
-    channels_last: bool = False
+    channels_last: bool = True
     checkpoint_seconds: float = number(15.0, low=0)
     wandb: str = choice("offline", "online", "disabled")
     wandb_project: str = "resnet_repro"

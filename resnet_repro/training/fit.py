@@ -49,6 +49,8 @@ def _set_up(run: Run) -> torch.device:
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     torch.set_num_threads(run.env.threads)
     torch.use_deterministic_algorithms(True)
+    # With it, every new tensor would be filled before it is written: a kernel more for each.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high" if run.optim.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = run.optim.precision == "tf32"
