@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 EXP ?= degradation-digits
 LAUNCHER ?= local
 OVERRIDES ?=
+EXPS ?= degradation,batchnorm,shortcut-scale
+MINUTES ?=
+ENGINE ?= $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
 # uv does not read pip's configuration: carry the user's own index over, here and now only.
 UV_DEFAULT_INDEX ?= $(shell $(PY) -m pip config get global.index-url 2>/dev/null)
@@ -13,7 +16,7 @@ export UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan collect status report verify test test-slurm check bench wandb-sync lock clean
+.PHONY: help setup sweep campaign plan collect status report verify test test-slurm check bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +37,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 sweep: setup ## train what is missing of EXP, collect, report, print the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
+
+campaign: setup ## EXPS one after the other, in slices of MINUTES: repeat it until all is done
+	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) env.engine=$(ENGINE) $(OVERRIDES)
 
 plan: setup ## what EXP would train, and what it should cost
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(OVERRIDES)

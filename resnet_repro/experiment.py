@@ -2,6 +2,11 @@
 
 An experiment is a YAML file in experiments/ and no code. `load` reads and checks it, `plan` turns its grid into
 runs; both refuse a file with a mistake in it before anything is trained. No torch, no pandas.
+
+A file may also be another one with some settings changed in every cell of its grid, the same question of other images:
+
+    base: degradation
+    set: {data.name: folder, data.title: my images}
 """
 
 import dataclasses
@@ -112,10 +117,7 @@ def load(name: str) -> Experiment:
 
 def read(path: Path) -> Experiment:
     """The experiment in a YAML file. Raises ConfigError."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = _content(path)
     _check_keys(content, Experiment, str(path), ignore=("id",))
     claims = [_build(Claim, c, f"{path}: claim {i + 1}") for i, c in enumerate(content.pop("claims") or [])]
     figures = [_build(Figure, f, f"{path}: figure {i + 1}") for i, f in enumerate(content.pop("figures") or [])]
@@ -128,6 +130,26 @@ def read(path: Path) -> Experiment:
     for figure in figures:
         _check_figure(figure, path)
     return experiment
+
+
+def _content(path: Path) -> Any:
+    """What the file says; of one with a `base`, what that says with the settings of `set` in its grid."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict) or "base" not in content:
+        return content
+    known = ("base", "set", "expected")
+    if set(content) - set(known) or not isinstance(content.get("set"), dict):
+        raise ConfigError(f"{path}: with a base, the keys are {', '.join(known)}, and set is a mapping; got {content}")
+    base = path.with_name(f"{content['base']}.yaml")
+    if not base.exists() or base == path:
+        raise ConfigError(f"{path}: base must be another experiment ({', '.join(ids())}), got {content['base']!r}")
+    origin = _content(base)
+    _check_grid(origin.get("grid"), base)
+    grid = [{**block, **content["set"]} for block in origin["grid"]]
+    return {**origin, "grid": grid, "expected": content.get("expected", "")}
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,10 +1,12 @@
 """Train an experiment's missing runs, collect, report: `python -m resnet_repro.sweep degradation-digits`.
 
-Repeating the command starts only what is missing, and continues what was interrupted.
+Repeating the command starts only what is missing, and continues what was interrupted. Exit code: 0 all runs are
+finished, 1 some failed, 75 time is up (--minutes), 130 stopped.
 """
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 import traceback
@@ -23,10 +25,35 @@ from resnet_repro.provenance import ROOT
 
 RESULTS = ROOT / "results"
 LOG_LINES = 12
+AGAIN = 75
+"""The exit code when time is up and runs are left (EX_TEMPFAIL: the same command, repeated, goes on)."""
 
 
 class RunsFailed(SystemExit):
     """Some runs failed, and have been listed; as an exit of the program its code is 1."""
+
+
+class TimeIsUp(SystemExit):
+    """The time given to a sweep is over. As an exit, so that Hydra lets it pass."""
+
+
+@contextmanager
+def limited(minutes: float | None) -> Iterator[None]:
+    """Ends the body with TimeIsUp after so many minutes; without a number, never."""
+    if minutes is None:
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise TimeIsUp(AGAIN)
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | None = None) -> list[JobReturn]:
@@ -115,15 +142,22 @@ def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:
         print(f"    repeat it alone: {train.command(plan.overrides)}")
 
 
-def sweep(spec: Experiment, launcher: str, overrides: Sequence[str], results: Path) -> int:
+def sweep(
+    spec: Experiment, launcher: str, overrides: Sequence[str], results: Path, minutes: float | None = None
+) -> int:
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
     planned = experiment.plan(spec, overrides)
     sys.argv = [train.__name__, "-m", f"hydra.sweeper.experiment={spec.id}", f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
-        train.main()
+        with limited(minutes):
+            train.main()
     except RunsFailed:
         code = 1
+    except TimeIsUp:
+        code = AGAIN
+        done = sum(_record(plan) is not None for plan in planned)
+        print(f"\nTime is up: {done} of {len(planned)} runs are finished; the same command goes on from here.")
     if code == 0 and any(_record(plan) is None for plan in planned):
         _say_how_to_follow(spec, overrides)
         return 0
@@ -172,6 +206,7 @@ def main() -> None:
     parser.add_argument("--launcher", default="local", help="a Hydra launcher: local, slurm, slurm-detached, ...")
     parser.add_argument("--plan", action="store_true", help="print the runs and their cost, train nothing")
     parser.add_argument("--collect", action="store_true", help="collect and report what is finished, train nothing")
+    parser.add_argument("--minutes", type=float, help="train no longer than this, then collect and report")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides on top of the experiment's grid")
     options = parser.parse_intermixed_args()
@@ -190,7 +225,9 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
         return 0
     if options.collect:
         return collect(spec, options.overrides, options.results)
-    return sweep(spec, options.launcher, options.overrides, options.results)
+    if options.minutes is not None and options.minutes <= 0:
+        raise ConfigError(f"--minutes must be above 0, got {options.minutes:g}")
+    return sweep(spec, options.launcher, options.overrides, options.results, options.minutes)
 
 
 if __name__ == "__main__":

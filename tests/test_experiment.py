@@ -36,6 +36,19 @@ def written(tmp_path):
     return write
 
 
+@pytest.fixture
+def derived(written, tmp_path):
+    """derived(base=..., set=..., ...): a file on top of the made-up experiment."""
+    written()
+
+    def write(**content):
+        path = tmp_path / "derived.yaml"
+        path.write_text(yaml.safe_dump({"base": "made-up", "set": {"data.title": "mine"}} | content))
+        return path
+
+    return write
+
+
 def names(planned):
     return [p.id for p in planned]
 
@@ -49,6 +62,9 @@ COUNTS = {
     "degradation": 2 * 4 * 5 + 2 * 1 * 5,
     "batchnorm": 2 * 2 * 5 + 2 * 2 * 4 * 5,
     "batchnorm-digits": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "degradation-jpeg": 2 * 4 * 5 + 2 * 1 * 5,
+    "batchnorm-jpeg": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "shortcut-scale-jpeg": 3 * 10 * 5,
     "shortcut-scale": 3 * 10 * 5,
     "shortcut-scale-digits": 2 * 10 * 5 + 6 * 5,
 }
@@ -334,3 +350,39 @@ def test_every_metric_has_words_for_an_axis():
     assert all(words.strip() for words in (METRICS | SHARES).values())
     assert all(("%" in words) == ("error" in name) for name, words in METRICS.items())
     assert experiment.EXPERIMENTS.is_dir()
+
+
+# On top of another ---------------------------------------------------------------------------------------------
+
+
+def test_a_derived_experiment_asks_the_same_of_other_settings(derived, tmp_path):
+    origin, other = (
+        read(tmp_path / "made-up.yaml"),
+        read(derived(set={"data.title": "mine", "seed": [0, 1]}, expected="soon")),
+    )
+    assert (other.id, other.question, other.claims, other.figures) == (
+        "derived", origin.question, origin.claims, origin.figures
+    )  # fmt: skip
+    assert other.expected == "soon"
+    assert len(plan(other)) == 2 * 2 * 2  # its seeds replace those of the base
+    assert {columns(p.run)["data"] for p in plan(other)} == {"mine"}
+    assert not set(names(plan(other))) & set(names(plan(origin)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"base": "nobody"}, "base must be another experiment .*got 'nobody'"),
+        ({"base": "derived"}, "base must be another experiment"),
+        ({"set": ["data.title"]}, "set is a mapping"),
+        ({"claims": []}, "with a base, the keys are base, set, expected"),
+    ],
+)
+def test_a_mistake_in_a_derived_experiment_is_named(derived, content, words):
+    with pytest.raises(ConfigError, match=words):
+        read(derived(**content))
+
+
+def test_an_unknown_setting_of_a_derived_experiment_is_named(derived):
+    with pytest.raises(ConfigError, match=r"unknown setting 'data\.titel'; did you mean 'data\.title'"):
+        plan(read(derived(set={"data.titel": "mine"})))

@@ -21,7 +21,7 @@ class Measured:
     """What was planned and what was measured of it.
 
     runs: one row per planned run, in the plan's order, index `run_id`: the columns of `config.columns` with their
-        types, `data_name`, `measured` (bool), and what `results/<id>/data/runs.csv` says of the run.
+        types, `measured` (bool), and what `results/<id>/data/runs.csv` says of the run.
     curves: `run_id, step, metric, value`, of planned runs only.
     unplanned: how many rows of runs.csv belong to no planned run; they are left out.
     """
@@ -51,7 +51,7 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     settings = pd.DataFrame([columns(p.run) for p in planned], index=[p.id for p in planned], dtype=object)
     found = _read_runs(folder / "data" / "runs.csv")
     known = found[found.index.isin(settings.index)]
-    runs = settings.assign(data_name=[p.run.data.name for p in planned], measured=settings.index.isin(known.index))
+    runs = settings.assign(measured=settings.index.isin(known.index))
     runs = runs.join(known).rename_axis("run_id")
     _check_one_data_set(runs, folder)
     curves = pd.read_csv(folder / "data" / "curves.csv", dtype={"run_id": str, "metric": str, "value": float})

@@ -129,10 +129,11 @@ def _plus_minus(mean: float, half: float) -> str:
 def paper_table(measured: Measured) -> Table | None:
     """Ours beside the paper's for each number published for a cell of ours; None when there is none.
 
-    The papers' numbers are on CIFAR-10. A cell has one when model, depth, norm and, where it applies, shortcut_scale
-    agree; in what else the two differ is written beside them.
+    The papers' numbers are on CIFAR-10. A cell has one when it is on its images, whatever their pixels ("CIFAR-10",
+    "CIFAR-10 (...)"), and model, depth, norm and, where it applies, shortcut_scale agree; in what else the two differ
+    is written beside them.
     """
-    runs = measured.runs[measured.runs["measured"] & (measured.runs["data_name"] == "cifar10")]
+    runs = measured.runs[measured.runs["measured"] & measured.runs["data"].str.match(r"CIFAR-10($| \()")]
     settings = list(dict.fromkeys(["model", "depth", *varying(runs, measured.settings)]))
     numbers = [
         _beside(cell, group, number)

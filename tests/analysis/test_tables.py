@@ -130,13 +130,15 @@ def test_the_differences_of_protocol_are_named():
         "momentum": 0.9,
     }
     as_paper |= {"nesterov": False, "weight_decay": 1e-4, "batch": 128, "steps": 64000, "milestones": "32000 48000"}
-    as_paper |= {"gamma": 0.1, "warmup": "none"}
+    as_paper |= {"gamma": 0.1, "warmup": "none", "data": "CIFAR-10"}
     of = "He et al. 2015, table 6"
     assert published.differences(as_paper, of) == ""
     assert published.differences(as_paper | {"depth": 110}, of) == "warmup none (error)"
     changed = as_paper | {"ghost_batch": None, "lr": 0.05}
     assert published.differences(changed, of) == "ghost_batch off (64), lr 0.05 (0.1)"
     assert published.differences(as_paper, "He et al. 2016, table 1") == "warmup none (steps)"
+    copies = as_paper | {"data": "CIFAR-10 (JPEG q75)"}
+    assert published.differences(copies, of) == "data CIFAR-10 (JPEG q75) (CIFAR-10)"
 
 
 def test_the_protocol_names_settings_that_there_are(cifar):

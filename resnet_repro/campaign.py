@@ -1,0 +1,75 @@
+"""The experiments on CIFAR-10, one after the other, in slices of time: `python -m resnet_repro.campaign --minutes 9`.
+
+Each experiment is swept with its first seeds, then with all, so that a campaign that is cut short has whole
+comparisons of fewer seeds. Repeating the command goes on where the last slice ended; what is finished is collected
+and reported after every slice. Exit code: 0 all done, 75 time is up, 1 some runs failed.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from resnet_repro import experiment
+from resnet_repro.config import ConfigError
+from resnet_repro.sweep import AGAIN, RESULTS
+
+EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
+FIRST_SEEDS = "0,1,2"
+COLLECTING = 20.0
+"""Seconds that a slice keeps for collecting and reporting."""
+
+
+def stages(names: Sequence[str], first_seeds: str) -> Iterator[tuple[str, list[str]]]:
+    """The sweeps of a campaign, in their order: an experiment, and the overrides that choose its seeds."""
+    for name in names:
+        if first_seeds:
+            yield name, [f"seed={first_seeds}"]
+        yield name, []
+
+
+def campaign(commands: Sequence[Sequence[str]], minutes: float | None) -> int:
+    """Runs the sweeps' commands until one says that time is up; returns the exit code."""
+    end = None if minutes is None else time.monotonic() + 60 * minutes - COLLECTING
+    code = 0
+    for command in commands:
+        left = [] if end is None else ["--minutes", f"{max(end - time.monotonic(), 1) / 60:.3f}"]
+        print(f"\n$ {' '.join(command[1:])} {' '.join(left)}", flush=True)
+        answer = subprocess.run([*command, *left], check=False).returncode
+        if answer not in (0, 1):  # time is up, or the user has stopped it
+            return answer
+        code = max(code, answer)
+    return code
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_repro.campaign", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, help="of one slice; without, until all is done")
+    parser.add_argument("--experiments", default=EXPERIMENTS, help=f"in their order ({EXPERIMENTS})")
+    parser.add_argument("--first-seeds", default=FIRST_SEEDS, help=f"before all others ({FIRST_SEEDS}); '' for none")
+    parser.add_argument("--launcher", default="local", help="a Hydra launcher that waits: local, slurm, ...")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides for every run")
+    options = parser.parse_intermixed_args()
+    names = options.experiments.split(",")
+    sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
+    try:
+        for name in names:
+            experiment.plan(experiment.load(name), options.overrides)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    commands = [
+        [*sweep, str(options.results), name, *seeds, *options.overrides]
+        for name, seeds in stages(names, options.first_seeds)
+    ]
+    code = campaign(commands, options.minutes)
+    if code == AGAIN:
+        print("The same command goes on from here.")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
