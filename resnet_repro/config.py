@@ -118,6 +118,7 @@ class Env:
     device: str = choice("auto", "cpu", "cuda")
     devices: int = number(1, low=1)  # the batch is split over them; the numbers are those of one, up to rounding
     engine: str = choice("eager", "graph")  # graph: the step as a CUDA graph, for packs of runs on one GPU
+    compile: bool = False  # the blocks through torch.compile: for a GPU; on a CPU it is slower
     threads: int = number(1, low=1)
     channels_last: bool = True
     checkpoint_seconds: float = number(15.0, low=0)
@@ -366,6 +367,10 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         run.env.engine == "graph" and (run.env.devices > 1 or run.env.device == "cpu"),
         f"env.engine=graph is for one CUDA device, got env.devices={run.env.devices} env.device={run.env.device}; "
         "use env.engine=eager",
+    )
+    yield (
+        run.env.compile and run.env.devices > 1,
+        f"env.compile=true needs env.devices=1, got {run.env.devices}; leave one of the two out",
     )
     yield d.title.strip() == "", "data.title is empty: name the data set as tables and figures should show it"
     yield (

@@ -5,7 +5,9 @@ step needs beside its network (which batch, which step, which rate) lies on the 
 instructions every time and never waits: the graph engine (graph.py) records it once and replays it.
 """
 
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +29,8 @@ class Eager:
     """
 
     def __init__(self, run: Run, net: nn.Module, optimizer: torch.optim.Optimizer, images: Images) -> None:
-        self.run, self.net, self.optimizer = run, parallel.spread(net), optimizer
+        self.run, self.optimizer = run, optimizer
+        self.net = compiled(net) if run.env.compile else parallel.spread(net)
         self.device = next(net.parameters()).device
         self.transform = fit_transform(
             images.train_x,
@@ -104,6 +107,19 @@ class Eager:
     def _drawn(self, epoch: int) -> Draws:
         data = self.run.data
         return epoch_draws(self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip)
+
+
+def compiled(net: nn.Module) -> nn.Module:
+    """A network of the same layers and parameters whose blocks go through torch.compile, one kind of block once.
+
+    `net` itself stays as it is, so measurements need no compilation of their own.
+    """
+    torch._dynamo.config.recompile_limit = 1000  # every depth, width, norm and λ of a pack has its own kinds of block
+    other = copy.copy(net)
+    other._modules = dict(net._modules)
+    blocks: Any = [torch.compile(block) for block in net.blocks]  # type: ignore[union-attr]
+    other.blocks = nn.Sequential(*blocks)
+    return other
 
 
 def optimizer(run: Run, net: nn.Module) -> torch.optim.SGD:

@@ -1,11 +1,13 @@
 """The engine against a training loop written out by hand."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from resnet_repro import data
-from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro.training.engine import Eager, compiled, optimizer
 from resnet_repro.training.member import build
 from resnet_repro.training.step import NEVER
 
@@ -124,6 +126,24 @@ def test_bf16_trains_near_fp32_with_weights_in_fp32(tiny, digits):
         loss[precision] = float(engine.tally.loss)
     assert loss["bf16"] != loss["fp32"]
     assert loss["bf16"] == pytest.approx(loss["fp32"], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_net_trains_as_the_net_and_leaves_it_usable(tiny, digits):
+    run = tiny("model.shortcut_scale=0.9", "optim.lr=0.01")
+    plain, other = (
+        advanced(tiny(*given), digits, 5)
+        for given in (
+            ["model.shortcut_scale=0.9", "optim.lr=0.01"],
+            ["model.shortcut_scale=0.9", "optim.lr=0.01", "env.compile=true"],
+        )
+    )
+    assert float(other.tally.loss) == pytest.approx(float(plain.tally.loss), rel=1e-5)
+    net = build(run, digits)
+    trained = compiled(net)
+    assert {id(p) for p in trained.parameters()} == {id(p) for p in net.parameters()}
+    assert not any(type(m).__name__ == "OptimizedModule" for m in net.modules())
 
 
 def test_clip_reaches_the_step(tiny, digits):
