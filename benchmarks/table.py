@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,9 +11,9 @@ from resnet_repro import provenance
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def write(name: str, rows: list[dict[str, object]]) -> None:
+def write(name: str, rows: list[dict[str, Any]], device: str = "cpu") -> None:
     """One row per measurement; commit, device, versions and date are added as columns."""
-    machine = provenance.describe("cpu")
+    machine = provenance.describe(device)
     origin = {k: machine[k] for k in ("commit", "device", "python", "torch", "pytorch-lightning")}
     frame = pd.DataFrame(rows)
     print(f"\n{name}\n{frame.to_markdown(index=False, floatfmt='.4g')}", flush=True)

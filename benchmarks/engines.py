@@ -1,0 +1,282 @@
+"""Images per second of every engine, against a plain PyTorch script and against the device's own limits.
+
+On CIFAR-shaped random pixels, batch 128, ResNet-20/56/110 of width 16, on the device that is there. The plain script
+is written the way the most used reproductions are: DataLoader with worker processes, torchvision transforms on PIL
+images, NCHW, loss and accuracy read after every step. The limits are measured in the same run: a large matrix product
+and a large copy give the rates; the least time of a step is the larger of (convolution FLOP / rate) and (bytes / rate),
+the bytes being each convolution's output written once and read once, forward and backward.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import table
+from hydra_plugins.local_launcher import cores
+from resnet_repro import config, data
+from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro.training.member import build
+
+DEPTHS = (20, 56, 110)
+BATCH = 128
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+REPEATS = 3
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """All rows for this device, or with --depths some of them; or one engine's speed, for another process."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone is not None:
+        seconds = _engine_seconds(options.alone.split(), packed=1)
+        print(statistics.median(seconds))
+        return
+    rows: list[Row] = []
+    for depth in options.depths:
+        rows += _rows(depth)
+    table.write("engines-cuda" if CUDA else "engines-cpu", rows, DEVICE.type)
+
+
+def _rows(depth: int) -> list[Row]:
+    rows = [_row(depth, "plain script", "fp32", 1, _plain_seconds(depth))]
+    if CUDA:
+        rows += _gpu_rows(depth)
+    else:
+        rows += _cpu_rows(depth)
+    limits = {precision: _least_seconds(depth, precision) for precision in {row["precision"] for row in rows}}
+    for row in rows:
+        row["times the plain script"] = row["images/s"] / rows[0]["images/s"]
+        row["% of the device's limit"] = 100 * row["images/s"] * limits[row["precision"]] / BATCH
+    return rows
+
+
+def _cpu_rows(depth: int) -> Iterator[Row]:
+    everything = f"env.threads={cores()}"
+    for name, precision, words in (
+        ("eager, NCHW", "fp32", [everything, "env.channels_last=false"]),
+        ("eager, channels_last", "fp32", [everything]),
+        ("eager, channels_last", "bf16", [everything]),
+    ):
+        yield _row(depth, name, precision, 1, _engine_seconds([*words, *_run(depth, precision)], packed=1))
+    for precision in ("fp32", "bf16"):
+        yield _row(
+            depth, f"eager, channels_last, {cores()} processes of 1 thread", precision, cores(),
+            _side_by_side(["env.threads=1", *_run(depth, precision)]),
+        )  # fmt: skip
+
+
+def _gpu_rows(depth: int) -> Iterator[Row]:
+    yield _row(depth, "eager, NCHW", "fp32", 1, _engine_seconds(["env.channels_last=false", *_run(depth)], 1))
+    for precision in ("fp32", "tf32", "bf16"):
+        for engine in ("eager", "graph"):
+            for compiled in ("false", "true"):
+                words = [f"env.engine={engine}", f"env.compile={compiled}", *_run(depth, precision)]
+                name = engine + (", compiled" if compiled == "true" else "")
+                packs = (1, 2, 4, 6, 8) if engine == "graph" else (1,)
+                for packed in packs:
+                    yield _row(depth, name, precision, packed, _engine_seconds(words, packed))
+
+
+def _run(depth: int, precision: str = "fp32") -> list[str]:
+    return [f"model.depth={depth}", f"optim.precision={precision}"]
+
+
+def _row(depth: int, name: str, precision: str, packed: int, seconds: Iterable[float]) -> Row:
+    """seconds: of one step of every run that goes side by side, several times."""
+    times = sorted(seconds)
+    middle = statistics.median(times)
+    print(f"{depth} {name} {precision} x{packed}: {1e6 * middle / packed:.0f} us/step", file=sys.stderr, flush=True)
+    return {
+        "depth": depth, "engine": name, "precision": precision, "runs at once": packed,
+        "us/step of a run": 1e6 * middle / packed, "lowest": 1e6 * times[0] / packed,
+        "highest": 1e6 * times[-1] / packed, "images/s": BATCH * packed / middle,
+    }  # fmt: skip
+
+
+def _sync() -> None:
+    if CUDA:
+        torch.cuda.synchronize()
+
+
+def _timed(take: Callable[[int], None]) -> list[float]:
+    """Seconds of one step, REPEATS times, each over enough steps to last about a second."""
+    take(3)
+    _sync()
+    begin = time.perf_counter()
+    take(3)
+    _sync()
+    steps = max(3, int(1.0 / (time.perf_counter() - begin) * 3))
+    seconds = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        take(steps)
+        _sync()
+        seconds.append((time.perf_counter() - begin) / steps)
+    return seconds
+
+
+# Ours ----------------------------------------------------------------------------------------------------------
+
+
+def _engine_seconds(words: list[str], packed: int) -> list[float]:
+    """Seconds of one step of `packed` runs of these settings, taking turns."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    pixels = _images()
+    engines = []
+    for seed in range(packed):
+        run = config.compose(["task=cifar10", *words, f"seed={seed}"])
+        torch.set_num_threads(run.env.threads)
+        torch.set_float32_matmul_precision("high" if run.optim.precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = run.optim.precision == "tf32"
+        net = build(run, pixels).to(DEVICE).train()
+        engines.append(_kind(run)(run, net, optimizer(run, net), pixels))
+    at = 0
+
+    def take(steps: int) -> None:
+        nonlocal at
+        going = [engine.turns(at, at + steps, 0) for engine in engines]
+        while going:
+            going = [turns for turns in going if next(turns, turns) is not turns]
+        at += steps
+
+    return _timed(take)
+
+
+def _kind(run: config.Run) -> type[Eager]:
+    if run.env.engine == "eager":
+        return Eager
+    from resnet_repro.training.graph import Graph
+
+    return Graph
+
+
+def _images() -> data.Images:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (5000, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    y = torch.randint(10, (5000,), generator=generator)
+    return data.Images(x, y, x[:100], y[:100], None, None, 10, "random")
+
+
+def _side_by_side(words: list[str]) -> list[float]:
+    """Seconds of one step in each of as many processes as there are cores, at the same time."""
+    command = [sys.executable, "-m", "benchmarks.engines", "--alone", " ".join(words)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(cores())]
+    return [float(process.communicate()[0]) for process in started]
+
+
+# The plain script ----------------------------------------------------------------------------------------------
+
+
+class _Pictures(torch.utils.data.Dataset):
+    """CIFAR-shaped PIL images, as torchvision's CIFAR10 gives them."""
+
+    def __init__(self, transform: Callable) -> None:
+        images = _images()
+        self.x, self.y = images.train_x.permute(0, 2, 3, 1).numpy(), images.train_y.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.x[k])), self.y[k]
+
+
+def _plain_seconds(depth: int) -> list[float]:
+    from torchvision import transforms
+
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(cores())
+    normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    augment = [transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, 4), transforms.ToTensor(), normalize]
+    loader = torch.utils.data.DataLoader(
+        _Pictures(transforms.Compose(augment)), BATCH, shuffle=True, num_workers=min(4, cores()), pin_memory=CUDA,
+        persistent_workers=True, drop_last=True,
+    )  # fmt: skip
+    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), _images())
+    net.to(DEVICE).train()
+    sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    batches = _endless(loader)
+
+    def take(steps: int) -> None:
+        for _ in range(steps):
+            x, y = next(batches)
+            x, y = x.to(DEVICE), y.to(DEVICE)
+            logits = net(x)
+            loss = F.cross_entropy(logits, y)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            loss.item()
+            (logits.argmax(1) == y).float().mean().item()
+
+    return _timed(take)
+
+
+def _endless(loader: Iterable) -> Iterator:
+    while True:
+        yield from loader
+
+
+# The device's limits -------------------------------------------------------------------------------------------
+
+
+def _least_seconds(depth: int, precision: str) -> float:
+    """A bound on the time of a step, from the rates of this device."""
+    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), _images())
+    x = torch.zeros(BATCH, 3, 32, 32)
+    outputs: list[int] = []
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _m, _i, y: outputs.append(y.numel()))
+    with FlopCounterMode(display=False) as counter:
+        net(x).sum().backward()
+    size = 2 if precision == "bf16" else 4
+    return max(counter.get_total_flops() / _flop_rate(precision), 4 * size * sum(outputs) / _byte_rate())
+
+
+_RATES: dict[str, float] = {}
+
+
+def _flop_rate(precision: str) -> float:
+    """FLOP/s of a large matrix product in this precision."""
+    if precision not in _RATES:
+        torch.set_num_threads(cores())
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        size = 8192 if CUDA else 2048
+        a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+        _RATES[precision] = 2 * size**3 / min(_timed(lambda steps: [a @ a for _ in range(steps)] and None))
+        print(f"{precision}: {_RATES[precision] / 1e12:.3g} TFLOP/s", file=sys.stderr)
+    return _RATES[precision]
+
+
+def _byte_rate() -> float:
+    """Bytes/s, read and written, of a large copy."""
+    if "bytes" not in _RATES:
+        torch.set_num_threads(cores())
+        a = torch.randn(2**28 if CUDA else 2**26, device=DEVICE)
+        b = torch.empty_like(a)
+        _RATES["bytes"] = 2 * a.numel() * 4 / min(_timed(lambda steps: [b.copy_(a) for _ in range(steps)] and None))
+        print(f"copy: {_RATES['bytes'] / 1e9:.4g} GB/s", file=sys.stderr)
+    return _RATES["bytes"]
+
+
+if __name__ == "__main__":
+    main()
