@@ -9,6 +9,7 @@ from rich.table import Table
 
 from resnet_repro import records
 from resnet_repro.experiment import Planned
+from resnet_repro.packs import packs
 from resnet_repro.progress import duration
 
 UNFINISHED = ("running", "interrupted", "crashed", "missing")
@@ -19,18 +20,24 @@ Measured = dict[str, tuple[float, str]]
 
 
 def show(planned: Sequence[Planned], runs_csv: Path) -> None:
-    """Prints every run of the plan, whether it is finished, and its measured seconds; then the sum of what is left."""
+    """Prints every run of the plan, its pack, whether it is finished, its measured seconds; then what is left in sum.
+
+    The seconds are of training, on the device named; of a run in a pack, its share of the pack's.
+    """
     times = measured(runs_csv)
+    formed = packs([plan.run for plan in planned], None, slots=1)
+    pack_of = {number: str(k) for k, pack in enumerate(formed, start=1) for number in pack}
     rows = [(plan, records.state(records.folder(plan.run, plan.id))) for plan in planned]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "state", "steps", "seconds", "overrides"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("steps", "seconds") else "left")
-    for plan, state in rows:
+    for name in ("run", "state", "pack", "steps", "seconds", "overrides"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("pack", "steps", "seconds") else "left")
+    for number, (plan, state) in enumerate(rows):
         seconds = f"{times[plan.id][0]:.0f}" if plan.id in times else "not measured"
-        table.add_row(plan.id, state, str(plan.run.optim.steps), seconds, " ".join(plan.overrides))
+        words = " ".join(plan.overrides)
+        table.add_row(plan.id, state, pack_of[number], str(plan.run.optim.steps), seconds, words)
     printer().print(table)
     left = [plan.id for plan, state in rows if state in UNFINISHED]
-    print(f"\n{len(planned)} runs: {estimate([plan.id for plan in planned], times)}")
+    print(f"\n{len(planned)} runs in {len(formed)} packs: {estimate([plan.id for plan in planned], times)}")
     print(f"{len(left)} to train: {estimate(left, times)}")
 
 

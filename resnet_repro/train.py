@@ -127,7 +127,8 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
         errors, loss = dict.fromkeys(errors, 100.0), None
     flags = status_flags(errors, member.images.train_y, diverged)
     machine = provenance.describe(member.engine.device.type)
-    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds, 3)}
+    # Of a device that several runs share, a run's time is its share.
+    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3)}
     return {
         "status": status(flags),
         "status_flags": flags,

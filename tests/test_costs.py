@@ -42,3 +42,14 @@ def test_only_what_is_left_is_estimated(planned):
     times = {planned[0].id: (30.0, "CPU"), planned[1].id: (1000.0, "CPU")}
     assert costs.estimate([planned[0].id], times) == "30 s of one CPU"
     assert costs.estimate([], times) == "nothing to do"
+
+
+def test_the_packs_of_a_plan_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    planned = experiment.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}", "env.engine=graph"])
+    costs.show(planned, tmp_path / "runs.csv")
+    output = capsys.readouterr().out
+    assert "8 runs in 2 packs: 8 not measured" in output
+    pack = {line.split()[0]: line.split()[2] for line in output.splitlines() if line.startswith(("plain", "resnet"))}
+    assert {name.split("-")[0]: number for name, number in pack.items()} == {
+        "plain14": "1", "resnet14": "1", "plain8": "2", "resnet8": "2"
+    }  # fmt: skip
