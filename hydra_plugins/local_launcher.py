@@ -25,7 +25,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 PRELOAD = ["resnet_repro.training.preload", "resnet_repro.train", "hydra_plugins.local_launcher"]
 LONGEST_MESSAGE = 10_000
@@ -35,7 +35,7 @@ LONGEST_MESSAGE = 10_000
 @dataclass
 class LocalLauncherConf:
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
-    slots: int | None = None  # processes at once; null: one per GPU, or one per core where there is none
+    slots: int | None = None  # runs or packs at once; null: one per GPU (or env.devices of them), without GPUs per core
     pack: int | None = None  # runs in a process at most; null: 6 with env.engine=graph, else 1
 
 
@@ -56,12 +56,17 @@ class LocalLauncher(Launcher):
         for name, value in (("slots", slots), ("pack", pack)):
             if value is not None and value < 1:
                 raise ValueError(f"hydra.launcher.{name} must be at least 1 or null, got {value}")
-        gpus = visible_gpus()
-        self.at_once, self.pack = slots or len(gpus) or cores(), pack
-        self.slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(self.at_once)]
+        self.given, self.pack = slots, pack
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        devices = OmegaConf.select(config, "env.devices") or 1
+        gpus = visible_gpus()
+        groups = [",".join(gpus[k : k + devices]) for k in range(0, len(gpus) - devices + 1, devices)]
+        if gpus and not groups:
+            raise ValueError(f"env.devices={devices} needs as many GPUs, there are {len(gpus)}; lower env.devices")
+        self.at_once = self.given or len(groups) or max(1, cores() // devices)
+        self.slots: list[str | None] = [groups[k % len(groups)] if groups else None for k in range(self.at_once)]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs every job; a job's failure is in its JobReturn and stops no other."""
