@@ -1,7 +1,9 @@
-"""`python -m benchmarks`: all of them, about 8 minutes on a CPU."""
+"""`python -m benchmarks`: all of them, about 20 minutes on a CPU."""
 
-from benchmarks import overhead, reporting, startup
+from benchmarks import cpu, engines, overhead, reporting, startup
 
 startup.main()
 reporting.main()
+cpu.main()
+engines.main()
 overhead.main()

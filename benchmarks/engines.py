@@ -9,9 +9,7 @@ the bytes being each convolution's output written once and read once, forward an
 
 import argparse
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,34 +19,20 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import table
+from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images, side_by_side, timed
 from hydra_plugins.local_launcher import cores
-from resnet_repro import config, data
-from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro import config
 from resnet_repro.training.member import build
 
 DEPTHS = (20, 56, 110)
 BATCH = 128
-CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if CUDA else "cpu")
-REPEATS = 3
 
 Row = dict[str, Any]
 
 
-def main() -> None:
-    """All rows for this device, or with --depths some of them; or one engine's speed, for another process."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
-    parser.add_argument("--alone", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.alone is not None:
-        seconds = _engine_seconds(options.alone.split(), packed=1)
-        print(statistics.median(seconds))
-        return
-    rows: list[Row] = []
-    for depth in options.depths:
-        rows += _rows(depth)
-    table.write("engines-cuda" if CUDA else "engines-cpu", rows, DEVICE.type)
+def main(depths: Iterable[int] = DEPTHS) -> None:
+    """All rows for this device."""
+    table.write("engines-cuda" if CUDA else "engines-cpu", [row for d in depths for row in _rows(d)], DEVICE.type)
 
 
 def _rows(depth: int) -> list[Row]:
@@ -71,16 +55,16 @@ def _cpu_rows(depth: int) -> Iterator[Row]:
         ("eager, channels_last", "fp32", [everything]),
         ("eager, channels_last", "bf16", [everything]),
     ):
-        yield _row(depth, name, precision, 1, _engine_seconds([*words, *_run(depth, precision)], packed=1))
+        yield _row(depth, name, precision, 1, engine_seconds([*words, *_run(depth, precision)]))
     for precision in ("fp32", "bf16"):
         yield _row(
             depth, f"eager, channels_last, {cores()} processes of 1 thread", precision, cores(),
-            _side_by_side(["env.threads=1", *_run(depth, precision)]),
+            side_by_side(["env.threads=1", *_run(depth, precision)], cores()),
         )  # fmt: skip
 
 
 def _gpu_rows(depth: int) -> Iterator[Row]:
-    yield _row(depth, "eager, NCHW", "fp32", 1, _engine_seconds(["env.channels_last=false", *_run(depth)], 1))
+    yield _row(depth, "eager, NCHW", "fp32", 1, engine_seconds(["env.channels_last=false", *_run(depth)]))
     for precision in ("fp32", "tf32", "bf16"):
         for engine in ("eager", "graph"):
             for compiled in ("false", "true"):
@@ -88,11 +72,11 @@ def _gpu_rows(depth: int) -> Iterator[Row]:
                 name = engine + (", compiled" if compiled == "true" else "")
                 packs = (1, 2, 4, 6, 8) if engine == "graph" else (1,)
                 for packed in packs:
-                    yield _row(depth, name, precision, packed, _engine_seconds(words, packed))
+                    yield _row(depth, name, precision, packed, engine_seconds(words, packed))
 
 
 def _run(depth: int, precision: str = "fp32") -> list[str]:
-    return [f"model.depth={depth}", f"optim.precision={precision}"]
+    return ["task=cifar10", f"model.depth={depth}", f"optim.precision={precision}"]
 
 
 def _row(depth: int, name: str, precision: str, packed: int, seconds: Iterable[float]) -> Row:
@@ -107,78 +91,6 @@ def _row(depth: int, name: str, precision: str, packed: int, seconds: Iterable[f
     }  # fmt: skip
 
 
-def _sync() -> None:
-    if CUDA:
-        torch.cuda.synchronize()
-
-
-def _timed(take: Callable[[int], None]) -> list[float]:
-    """Seconds of one step, REPEATS times, each over enough steps to last about a second."""
-    take(3)
-    _sync()
-    begin = time.perf_counter()
-    take(3)
-    _sync()
-    steps = max(3, int(1.0 / (time.perf_counter() - begin) * 3))
-    seconds = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        take(steps)
-        _sync()
-        seconds.append((time.perf_counter() - begin) / steps)
-    return seconds
-
-
-# Ours ----------------------------------------------------------------------------------------------------------
-
-
-def _engine_seconds(words: list[str], packed: int) -> list[float]:
-    """Seconds of one step of `packed` runs of these settings, taking turns."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    pixels = _images()
-    engines = []
-    for seed in range(packed):
-        run = config.compose(["task=cifar10", *words, f"seed={seed}"])
-        torch.set_num_threads(run.env.threads)
-        torch.set_float32_matmul_precision("high" if run.optim.precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = run.optim.precision == "tf32"
-        net = build(run, pixels).to(DEVICE).train()
-        engines.append(_kind(run)(run, net, optimizer(run, net), pixels))
-    at = 0
-
-    def take(steps: int) -> None:
-        nonlocal at
-        going = [engine.turns(at, at + steps, 0) for engine in engines]
-        while going:
-            going = [turns for turns in going if next(turns, turns) is not turns]
-        at += steps
-
-    return _timed(take)
-
-
-def _kind(run: config.Run) -> type[Eager]:
-    if run.env.engine == "eager":
-        return Eager
-    from resnet_repro.training.graph import Graph
-
-    return Graph
-
-
-def _images() -> data.Images:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(256, (5000, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    y = torch.randint(10, (5000,), generator=generator)
-    return data.Images(x, y, x[:100], y[:100], None, None, 10, "random")
-
-
-def _side_by_side(words: list[str]) -> list[float]:
-    """Seconds of one step in each of as many processes as there are cores, at the same time."""
-    command = [sys.executable, "-m", "benchmarks.engines", "--alone", " ".join(words)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(cores())]
-    return [float(process.communicate()[0]) for process in started]
-
-
 # The plain script ----------------------------------------------------------------------------------------------
 
 
@@ -186,7 +98,7 @@ class _Pictures(torch.utils.data.Dataset):
     """CIFAR-shaped PIL images, as torchvision's CIFAR10 gives them."""
 
     def __init__(self, transform: Callable) -> None:
-        images = _images()
+        images = random_images()
         self.x, self.y = images.train_x.permute(0, 2, 3, 1).numpy(), images.train_y.tolist()
         self.transform = transform
 
@@ -210,7 +122,7 @@ def _plain_seconds(depth: int) -> list[float]:
         _Pictures(transforms.Compose(augment)), BATCH, shuffle=True, num_workers=min(4, cores()), pin_memory=CUDA,
         persistent_workers=True, drop_last=True,
     )  # fmt: skip
-    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), _images())
+    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images())
     net.to(DEVICE).train()
     sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     batches = _endless(loader)
@@ -227,7 +139,7 @@ def _plain_seconds(depth: int) -> list[float]:
             loss.item()
             (logits.argmax(1) == y).float().mean().item()
 
-    return _timed(take)
+    return timed(take)
 
 
 def _endless(loader: Iterable) -> Iterator:
@@ -240,7 +152,7 @@ def _endless(loader: Iterable) -> Iterator:
 
 def _least_seconds(depth: int, precision: str) -> float:
     """A bound on the time of a step, from the rates of this device."""
-    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), _images())
+    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images())
     x = torch.zeros(BATCH, 3, 32, 32)
     outputs: list[int] = []
     for module in net.modules():
@@ -262,7 +174,7 @@ def _flop_rate(precision: str) -> float:
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         size = 8192 if CUDA else 2048
         a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-        _RATES[precision] = 2 * size**3 / min(_timed(lambda steps: [a @ a for _ in range(steps)] and None))
+        _RATES[precision] = 2 * size**3 / min(timed(lambda steps: [a @ a for _ in range(steps)] and None))
         print(f"{precision}: {_RATES[precision] / 1e12:.3g} TFLOP/s", file=sys.stderr)
     return _RATES[precision]
 
@@ -273,10 +185,12 @@ def _byte_rate() -> float:
         torch.set_num_threads(cores())
         a = torch.randn(2**28 if CUDA else 2**26, device=DEVICE)
         b = torch.empty_like(a)
-        _RATES["bytes"] = 2 * a.numel() * 4 / min(_timed(lambda steps: [b.copy_(a) for _ in range(steps)] and None))
+        _RATES["bytes"] = 2 * a.numel() * 4 / min(timed(lambda steps: [b.copy_(a) for _ in range(steps)] and None))
         print(f"copy: {_RATES['bytes'] / 1e9:.4g} GB/s", file=sys.stderr)
     return _RATES["bytes"]
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
+    main(parser.parse_args().depths)

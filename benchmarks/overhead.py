@@ -78,12 +78,14 @@ def _bare(run: config.Run) -> None:
     """The same training by hand: no Trainer, no records, no counting, no curves; then the same errors."""
     torch.set_num_threads(run.env.threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split)
     net = build(run, images)
     sgd = optimizer(run, net)
     transform = data.fit_transform(
-        images.train_x, normalize=run.data.normalize, pad=run.data.pad, crop_padding=run.data.crop_padding
-    )
+        images.train_x, normalize=run.data.normalize, pad=run.data.pad, crop_padding=run.data.crop_padding,
+        memory_format=torch.channels_last,
+    )  # fmt: skip
     crops = transform.prepare(images.train_x)
     test = clean_batches(transform, images.test_x, images.test_y, torch.device("cpu"))
     epoch_steps = data.steps_per_epoch(len(images.train_y), run.optim.batch, run.data.last_batch)
