@@ -126,7 +126,7 @@ def write(place: Path, record: dict[str, Any]) -> dict[str, Any]:
     record = {**record, "curves_sha256": _digest((place / "curves.csv").read_bytes())}
     record["sha256"] = _record_digest(record)
     write_json(place / "record.json", record)
-    for checkpoint in place.glob("checkpoint-*"):
+    for checkpoint in [*place.glob("checkpoint-*"), *place.glob(".checkpoint.part")]:
         if ".corrupt-" not in checkpoint.name:
             checkpoint.unlink()
     return record

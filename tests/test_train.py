@@ -212,6 +212,7 @@ def test_a_run_killed_while_it_writes_checkpoints_ends_with_the_same_bits(tmp_pa
     assert halves >= 1
     train(run)
     assert measured(run) == undisturbed
+    assert not part.exists()
 
 
 def test_a_run_killed_during_its_final_measurement_goes_on_from_its_newest_checkpoint(

@@ -45,6 +45,7 @@ class Piece(NamedTuple):
 def pieces(start: int, stop: int, optim: Optim, warm_until: int, epoch_steps: int) -> Iterator[Piece]:
     """The steps start, ..., stop - 1, cut where an epoch begins and where the learning rate changes."""
     epochs = range(start - start % epoch_steps + epoch_steps, stop, epoch_steps)
-    cuts = sorted({start, stop, *(cut for cut in (*epochs, *optim.milestones, warm_until) if start < cut < stop)})
+    rates = (warm_until, *(milestone for milestone in optim.milestones if milestone > warm_until))
+    cuts = sorted({start, stop, *(cut for cut in (*epochs, *rates) if start < cut < stop)})
     for first, last in itertools.pairwise(cuts):
         yield Piece(first, last - first, learning_rate(first, optim, warm_until))

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, MultiStepLR
 
 from resnet_repro.config import Optim
-from resnet_repro.training.schedule import learning_rate, shortened, warmup_end
+from resnet_repro.training.schedule import learning_rate, pieces, shortened, warmup_end
 
 
 def scheduled(optim, *make):
@@ -64,3 +66,19 @@ def warm_steps(optim, errors):
 def test_warm_up_ends_by_error_or_at_its_cap(kind, errors, expected):
     optim = Optim(warmup=kind, warmup_steps=100, warmup_error=80.0, warmup_lr=0.01, milestones=[])
     assert warm_steps(optim, errors) == expected
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 64), (5, 40), (33, 34), (47, 49), (10, 10)])
+@pytest.mark.parametrize("warm_until", [0, 7, 64])
+@pytest.mark.parametrize("epoch_steps", [1, 11, 400])
+def test_pieces_are_the_longest_with_one_epoch_and_one_learning_rate(start, stop, warm_until, epoch_steps):
+    optim = Optim(steps=64, milestones=[32, 48], warmup="steps", warmup_lr=0.01)
+    cut = list(pieces(start, stop, optim, warm_until, epoch_steps))
+    steps = [step for piece in cut for step in range(piece.start, piece.start + piece.steps)]
+    assert steps == list(range(start, stop))
+    state = {step: (step // epoch_steps, learning_rate(step, optim, warm_until)) for step in steps}
+    for piece in cut:
+        assert {state[step] for step in range(piece.start, piece.start + piece.steps)} == {
+            (piece.start // epoch_steps, piece.lr)
+        }
+    assert all(state[one.start] != state[two.start] for one, two in pairwise(cut))
