@@ -189,7 +189,8 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
     if not {plan.id for plan in planned} <= {plan.id for plan in own}:
         print(
             f"The overrides make other runs than experiments/{spec.id}.yaml asks for, so they are not collected into "
-            f"{results}: its claims were made for its own grid. To report on them, copy the file and change its grid."
+            f"{results}: its claims were made for its own grid. To report on them, write an experiment of your own, "
+            f"in two lines: `base: {spec.id}` and `set: {{...}}` with these settings."
         )
         return 0
     for plan in own:
