@@ -59,7 +59,7 @@ def job(pack: Sequence[Sequence[str]]) -> list[str]:
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, lambda *_: _requeue(further=[_progress(place) for place in places] != before))
     if int(os.environ.get("SLURM_NODEID", "0")) > 0:  # another node leads
-        from resnet_repro.training.parallel import follow
+        from resnet_repro.training.follow import follow
 
         follow(runs[0], places[0])
         return ["followed"]

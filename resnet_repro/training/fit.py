@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from resnet_repro.config import ConfigError, Run
-from resnet_repro.training import parallel
+from resnet_repro.training import ranks
 from resnet_repro.training.member import Member
 from resnet_repro.training.module import Pack
 
@@ -34,8 +34,8 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
         _train(Pack(left, members[0].run.env.checkpoint_seconds, finished), device)
         return
     (member,) = left
-    with parallel.together(member.run, member.place, device):
-        device = parallel.local_device(member.run, device)
+    with ranks.together(member.run, member.place, device):
+        device = ranks.local_device(member.run, device)
         _train(Pack(left, member.run.env.checkpoint_seconds, lambda _: None), device)
     member.net.to(device)  # Lightning leaves it on the CPU
     finished(member)

@@ -3,27 +3,16 @@
 Every rank draws the same batches, crops and flips and takes its share of each; gradients are averaged. Batch norm sees
 the whole batch (synchronised) where `model.ghost_batch` is null. Where it is the images of one rank, each rank
 normalises its own, as the two GPUs of He et al. 2016 did, and as GhostBatchNorm2d does on one device: the same run.
-Rank 0 alone evaluates, on whole data sets, and writes. One process per rank, on one node or several.
+Rank 0 alone evaluates, on whole data sets, and writes. The processes: ranks.py.
 """
 
-import ctypes
-import os
-import pickle
-import signal
-import subprocess
-import sys
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from resnet_repro.config import ConfigError, Run
 from resnet_repro.training.step import Tally
 
 
@@ -35,9 +24,6 @@ def rank() -> int:
 def ranks() -> int:
     """How many processes train the run."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-# What differs in training --------------------------------------------------------------------------------------
 
 
 def share(batch: slice) -> slice:
@@ -124,102 +110,3 @@ def check_same_step(step: int, device: torch.device) -> None:
         dist.all_gather(steps, torch.tensor(step, device=device))
         if any(int(other) != step for other in steps):
             raise RuntimeError(f"the ranks see checkpoints of steps {[int(s) for s in steps]}: is env.runs_dir shared?")
-
-
-# The processes -------------------------------------------------------------------------------------------------
-
-
-def local_device(run: Run, device: torch.device) -> torch.device:
-    """The device of this rank: with `device` cuda and several ranks, the GPU of its own on this node."""
-    if device.type == "cpu" or run.env.devices == 1:
-        return device
-    per_node = run.env.devices // _nodes()
-    if torch.cuda.device_count() < per_node:
-        raise ConfigError(
-            f"env.devices={run.env.devices} needs {per_node} GPUs here, torch sees {torch.cuda.device_count()}; "
-            "ask for more (hydra.launcher.gpus_per_node), or lower env.devices"
-        )
-    return torch.device("cuda", rank() % per_node)
-
-
-def _nodes() -> int:
-    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-
-
-@contextmanager
-def together(run: Run, place: Path, device: torch.device) -> Iterator[None]:
-    """Starts this node's other ranks and trains with them in the body; they end with it. One device: does nothing."""
-    if run.env.devices == 1 or dist.is_initialized():
-        yield
-        return
-    if run.env.devices % _nodes():
-        raise ConfigError(f"env.devices must be a multiple of the {_nodes()} nodes, got {run.env.devices}")
-    per_node = run.env.devices // _nodes()
-    first = per_node * int(os.environ.get("SLURM_NODEID", "0"))
-    meeting = _meeting(place)
-    others = [_start(run, place, device, meeting, number) for number in range(first + 1, first + per_node)]
-    try:
-        with _group(run, device, meeting, first):
-            yield
-    except BaseException:
-        for process in others:
-            process.kill()
-        raise
-    finally:
-        for process in others:
-            process.wait()
-        meeting.unlink(missing_ok=True)
-
-
-def _meeting(place: Path) -> Path:
-    """A file through which the ranks find each other: new at every start, of one name on all nodes of a job."""
-    if _nodes() > 1:
-        return place.absolute() / f".ranks-{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    for left in place.glob(".ranks-*"):  # by a start that was killed
-        left.unlink()
-    return place.absolute() / f".ranks-{time.time_ns()}"
-
-
-@contextmanager
-def _group(run: Run, device: torch.device, meeting: Path, number: int) -> Iterator[None]:
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, f"file://{meeting}", world_size=run.env.devices, rank=number)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def _start(run: Run, place: Path, device: torch.device, meeting: Path, number: int) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-m", "resnet_repro.training.parallel"], stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    with process.stdin:
-        process.stdin.write(pickle.dumps((run, place, device, meeting, number)))
-    return process
-
-
-def follow(run: Run, place: Path) -> None:
-    """Takes part in the training of a run that another process leads; returns at once where there is a record."""
-    if (place / "record.json").exists():
-        return
-    from resnet_repro import data
-    from resnet_repro.training.fit import fit
-    from resnet_repro.training.member import Member
-
-    images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download)
-    fit([Member(run, images, place)], lambda _: None)
-
-
-def main() -> None:
-    """A rank that `together` has started."""
-    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(ignored, signal.SIG_IGN)  # the first process decides
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with the first process
-    run, place, device, meeting, number = pickle.load(sys.stdin.buffer)
-    with _group(run, device, meeting, number):
-        follow(run, place)
-
-
-if __name__ == "__main__":
-    main()
