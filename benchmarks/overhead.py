@@ -24,7 +24,7 @@ from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
 from resnet_repro.training.member import build
 
-PAIRS = 3
+PAIRS = 7
 
 
 def main() -> None:
