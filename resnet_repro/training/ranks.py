@@ -15,6 +15,9 @@ import torch.distributed as dist
 from resnet_repro.config import ConfigError, Run
 from resnet_repro.training.parallel import rank
 
+SETTLING = 0.5
+"""Seconds between the last message of a rank and the end of its group."""
+
 
 def local_device(run: Run, device: torch.device) -> torch.device:
     """The device of this rank: with `device` cuda and several ranks, the GPU of its own on this node."""
@@ -75,6 +78,9 @@ def group(run: Run, device: torch.device, meeting: Path, number: int) -> Iterato
     try:
         yield
     finally:
+        # Gloo's thread gives back the tensors of the last reduction under Python's global lock. The group's destructor
+        # joins that thread with the lock held: in torch 2.13 a deadlock, unless the thread has got that far before.
+        time.sleep(SETTLING)
         dist.destroy_process_group()
 
 

@@ -114,7 +114,7 @@ def test_the_first_processes_of_two_nodes_find_each_other(trained, tmp_path):
         subprocess.Popen([sys.executable, "-c", NODE, *overrides], env=os.environ | slurm | {"SLURM_NODEID": str(k)})
         for k in range(2)
     ]
-    assert [node.wait(timeout=120) for node in nodes] == [0, 0]
+    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
     alone = trained("env.devices=1", "model.ghost_batch=null")
     assert farthest(curve(place, "train_loss"), curve(alone, "train_loss")) < 2e-6
 
@@ -140,7 +140,7 @@ dist.destroy_process_group()
 def test_synchronised_batch_norm_has_the_gradients_and_statistics_of_the_whole_batch(tmp_path):
     meeting = tmp_path / "meeting"
     processes = [subprocess.Popen([sys.executable, "-c", RANK, str(meeting), str(k)]) for k in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     first, second = (torch.load(tmp_path / f"meeting-{k}") for k in range(2))
 
     torch.manual_seed(0)
