@@ -48,8 +48,8 @@ plan: setup ## what EXP would train, and what it should cost
 collect: setup ## collect and report what is finished of EXP, train nothing
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --collect $(OVERRIDES)
 
-status: setup ## finished, running and missing runs of every experiment
-	@$(BIN)/python -m resnet_repro.status
+status: setup ## finished, running and missing runs of every experiment, or of the EXP given
+	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP))
 
 report: setup ## render results/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report
