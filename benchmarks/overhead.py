@@ -22,6 +22,7 @@ from resnet_repro.experiment import Planned
 from resnet_repro.probes.errors import clean_batches, error, final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
+from resnet_repro.training.fit import set_up
 from resnet_repro.training.member import build
 
 PAIRS = 7
@@ -76,9 +77,7 @@ def _timed(do: Callable[[], object]) -> tuple[float, float]:
 
 def _bare(run: config.Run) -> None:
     """The same training by hand: no Trainer, no records, no counting, no curves; then the same errors."""
-    torch.set_num_threads(run.env.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    set_up(run)
     images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split)
     net = build(run, images)
     sgd = optimizer(run, net)

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from resnet_repro import config, data
-from resnet_repro.training.engine import Eager, optimizer
-from resnet_repro.training.member import build
+from resnet_repro.training.engine import alternate, optimizer
+from resnet_repro.training.fit import set_up
+from resnet_repro.training.member import ENGINES, build
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -46,35 +47,21 @@ def _sync() -> None:
 
 def engine_seconds(overrides: Sequence[str], runs: int = 1) -> list[float]:
     """Seconds of one step of each of so many runs of these settings, taking turns; on random pixels but for digits."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     engines = []
     for seed in range(runs):
         run = config.compose([*overrides, f"seed={seed}"])
-        torch.set_num_threads(run.env.threads)
-        torch.set_float32_matmul_precision("high" if run.optim.precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = run.optim.precision == "tf32"
+        device = set_up(run)
         images = random_images() if run.data.name != "digits" else data.load("digits", Path())
-        net = build(run, images).to(DEVICE).train()
-        engines.append(_kind(run)(run, net, optimizer(run, net), images))
+        net = build(run, images).to(device).train()
+        engines.append(ENGINES[run.env.engine](run, net, optimizer(run, net), images))
     at = 0
 
     def take(steps: int) -> None:
         nonlocal at
-        going = [engine.turns(at, at + steps, 0) for engine in engines]
-        while going:
-            going = [turns for turns in going if next(turns, turns) is not turns]
+        alternate([engine.turns(at, at + steps, 0) for engine in engines])
         at += steps
 
     return timed(take)
-
-
-def _kind(run: config.Run) -> type[Eager]:
-    if run.env.engine == "eager":
-        return Eager
-    from resnet_repro.training.graph import Graph
-
-    return Graph
 
 
 def random_images(count: int = 5000) -> data.Images:

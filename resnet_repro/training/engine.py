@@ -6,7 +6,7 @@ instructions every time and never waits: the graph engine (graph.py) records it 
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Eager:
         for group in optimizer.param_groups:
             group["lr"] = self.rate
         self.epoch_steps = steps_per_epoch(len(images.train_y), run.optim.batch, run.data.last_batch)
-        self.epoch: int | None = None
+        self.epoch = 0
         self.draws = Draws(*(part.to(self.device) for part in self._drawn(0)))
         self.full_steps, self.rows = self._rows()
         self.row = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -107,6 +107,17 @@ class Eager:
     def _drawn(self, epoch: int) -> Draws:
         data = self.run.data
         return epoch_draws(self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip)
+
+
+def alternate(going: Sequence[Iterator[None]]) -> None:
+    """Has each of the runs take a turn, again and again, until none is left."""
+    while going:
+        going = [turns for turns in going if gone_on(turns)]
+
+
+def gone_on(turns: Iterator[None]) -> bool:
+    """Has a turn taken; False when there was none left."""
+    return next(turns, turns) is not turns
 
 
 def compiled(net: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
     steps is its network at the initialisation, ready to be measured.
     Raises ConfigError for a device that is not there, KeyboardInterrupt on Ctrl-C.
     """
-    device = _set_up(members[0].run)
+    device = set_up(members[0].run)
     for member in members:
         if member.run.optim.steps == 0:
             member.begin(device)
@@ -41,7 +41,7 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
     finished(member)
 
 
-def _set_up(run: Run) -> torch.device:
+def set_up(run: Run) -> torch.device:
     """Sets threads, determinism and precision of this process; returns the device."""
     # These must be there before the first CUDA call. Without cuBLAS's, deterministic algorithms refuse; without the
     # other, at most 8 streams go side by side.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resnet_repro.config import Run
 from resnet_repro.data import Images
-from resnet_repro.training.engine import Eager
+from resnet_repro.training.engine import Eager, gone_on
 
 WARM_UP = 3
 """Steps taken, and taken back, before the recording: libraries make their handles and workspaces in them."""
@@ -31,8 +31,8 @@ class Graph(Eager):
         turns = super().turns(start, stop, warm_until)
         going = True
         while going:
-            with torch.cuda.stream(self.stream):  # a turn is taken inside `next`
-                going = next(turns, turns) is not turns
+            with torch.cuda.stream(self.stream):
+                going = gone_on(turns)
             if going:
                 yield
         torch.cuda.current_stream(self.device).wait_stream(self.stream)

@@ -15,8 +15,11 @@ from resnet_repro.nets import CifarNet
 from resnet_repro.probes.errors import clean_batches, error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro.training.graph import Graph
 from resnet_repro.training.schedule import learning_rate, shortened, warmup_end
 from resnet_repro.training.step import NEVER
+
+ENGINES = {"eager": Eager, "graph": Graph}
 
 
 class Member:
@@ -49,7 +52,7 @@ class Member:
         path = records.checkpoint(self.place)
         if path is not None:
             self._restore(torch.load(path, map_location=device, weights_only=True))
-        self.engine = _engine(self.run)(self.run, self.net, self.sgd, self.images)
+        self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images)
         self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
         parallel.check_same_step(self.step, device)
         if parallel.rank() == 0:
@@ -119,11 +122,3 @@ def build(run: Run, images: Images) -> CifarNet:
     )
     layout = torch.channels_last if run.env.channels_last else torch.contiguous_format
     return net.to(memory_format=layout)  # type: ignore[call-overload]
-
-
-def _engine(run: Run) -> type[Eager]:
-    if run.env.engine == "eager":
-        return Eager
-    from resnet_repro.training.graph import Graph
-
-    return Graph

@@ -8,7 +8,7 @@ per interval instead of 0.3 ms per step. Every run has its own checkpoint, so it
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from resnet_repro.training import parallel
+from resnet_repro.training.engine import alternate
 from resnet_repro.training.member import Member
 
 
@@ -53,9 +54,7 @@ class Pack(pl.LightningModule):
 
     def training_step(self, *_: Any) -> None:
         """Takes every member to its next curve point, in turns."""
-        going = [member.interval() for member in self.active]
-        while going:
-            going = [turns for turns in going if _has_gone_on(turns)]
+        alternate([member.interval() for member in self.active])
 
     def on_train_epoch_end(self) -> None:
         for member in self.active:
@@ -69,8 +68,3 @@ class Pack(pl.LightningModule):
             for member in self.active:
                 member.save()
             self.saved = time.monotonic()
-
-
-def _has_gone_on(turns: Iterator[None]) -> bool:
-    """Has a turn taken; False when there was none left."""
-    return next(turns, turns) is not turns
