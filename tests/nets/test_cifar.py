@@ -176,15 +176,7 @@ def test_a_block_adds_lambda_times_its_shortcut_before_the_last_relu(index):
     block, x = model.blocks[index], torch.rand(2, [16, 16, 32][index], 8, 8)
     branch = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
     scale = 0.7 if index == 0 else 1.0
-    assert torch.equal(block(x), F.relu(branch + scale * block.shortcut(x)))
-
-
-def test_lambda_may_become_a_scalar_tensor():
-    x = images()
-    number, tensor = net(shortcut_scale=0.5), net(shortcut_scale=1.0)
-    for block in tensor.blocks:
-        block.shortcut_scale = torch.tensor(0.5)
-    assert torch.equal(number(x), tensor(x))
+    torch.testing.assert_close(block(x), F.relu(branch + scale * block.shortcut(x)), rtol=1e-6, atol=1e-6)
 
 
 # Ways to run it
