@@ -41,9 +41,9 @@ class ExperimentSweeper(Sweeper):
                 planned = experiment.expand([experiment.product(arguments)])
             else:
                 planned = experiment.plan(experiment.load(self.experiment), arguments)
+            return sweep.train_missing(planned, self.launcher, group=self.experiment)
         except config.ConfigError as error:
             raise SystemExit(f"error: {error}") from error
-        return sweep.train_missing(planned, self.launcher, group=self.experiment)
 
 
 ConfigStore.instance().store(

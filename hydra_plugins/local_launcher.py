@@ -53,9 +53,8 @@ class LocalLauncher(Launcher):
     """One process per pack in a pool of slots."""
 
     def __init__(self, slots: int | None, pack: int | None) -> None:
-        for name, value in (("slots", slots), ("pack", pack)):
-            if value is not None and value < 1:
-                raise ValueError(f"hydra.launcher.{name} must be at least 1 or null, got {value}")
+        if slots is not None and slots < 1:
+            raise SystemExit(f"error: hydra.launcher.slots must be at least 1 or null, got {slots}")
         self.given, self.pack = slots, pack
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -64,7 +63,9 @@ class LocalLauncher(Launcher):
         gpus = visible_gpus()
         groups = [",".join(gpus[k : k + devices]) for k in range(0, len(gpus) - devices + 1, devices)]
         if gpus and not groups:
-            raise ValueError(f"env.devices={devices} needs as many GPUs, there are {len(gpus)}; lower env.devices")
+            raise SystemExit(
+                f"error: env.devices={devices} needs as many GPUs, there are {len(gpus)}; lower env.devices"
+            )
         self.at_once = self.given or len(groups) or max(1, cores() // devices)
         self.slots: list[str | None] = [groups[k % len(groups)] if groups else None for k in range(self.at_once)]
 

@@ -46,8 +46,6 @@ class SlurmLauncher(Launcher):
     def __init__(
         self, detached: bool, additional_parameters: Any, setup: Any, pack: int | None, **options: Any
     ) -> None:
-        if pack is not None and pack < 1:
-            raise ValueError(f"hydra.launcher.pack must be at least 1 or null, got {pack}")
         self.detached, self.pack = detached, pack
         self.options = options
         self.setup_commands = list(setup)

@@ -32,8 +32,10 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
     A pack lasts as long as its longest run, so runs of equal cost go together, in packs of nearly equal size. There
     are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, and the
     precision) is the same within a pack. size None: SIZE with env.engine=graph, else 1.
-    Raises ConfigError for a size above 1 with a run on several devices.
+    Raises ConfigError for a size below 1, and for one above 1 with a run on several devices.
     """
+    if size is not None and size < 1:
+        raise ConfigError(f"hydra.launcher.pack must be at least 1 or null, got {size}")
     evenly = -(-len(runs) // slots)
     order = sorted(range(len(runs)), key=lambda number: _alike(runs[number]))
     found = []

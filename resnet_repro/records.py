@@ -37,6 +37,9 @@ PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")
 class Busy(RuntimeError):  # noqa: N818
     """Another process trains this run now."""
 
+    def __init__(self, place: Path) -> None:
+        super().__init__(f"{place} is being trained by another process")
+
 
 def folder(run: Run, name: str) -> Path:
     """Where the run called `name` lives."""
@@ -52,7 +55,7 @@ def lock(place: Path) -> Iterator[None]:
     # For a second, since is_locked of another process holds the lock for an instant, on a busy machine a longer one.
     file = open_locked(place / "lock", attempts=50)
     if file is None:
-        raise Busy(f"{place} is being trained by another process")
+        raise Busy(place)
     with file:
         yield
 

@@ -185,7 +185,7 @@ class Jobs:
         """Why no other job is started for a run whose job has ended like this; None if one is."""
         what = f"Slurm job {job_of(place)}: {state}"
         failure = error(place)
-        if failure is not None and not failure.startswith("resnet_repro.records.Busy"):
+        if failure is not None:
             return f"{failure}\n    {what}"
         word = state.split(maxsplit=1)[0]
         if state == GONE and not Path(_note(place)["log"]).exists():

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ def limited(minutes: float | None) -> Iterator[None]:
 def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | None = None) -> list[JobReturn]:
     """Trains every run of the plan that has no record, longest first; lists all that failed.
 
-    Runs that another process trains are waited for, and taken over should it die.
-    Raises RunsFailed when some run failed.
+    Runs that another process trains are waited for, and taken over should it die: a job that ends well without a
+    record has left its run to another process.
+    Raises RunsFailed when some run failed, ConfigError where the launcher's `pack` and the runs do not go together.
     """
     todo = sorted((p for p in planned if _record(p) is None), key=lambda p: -cost(p.run))
+    _packed(todo, launcher)  # what does not go together is refused before anything starts
     print(f"{len(planned)} runs: {len(planned) - len(todo)} finished already, {len(todo)} to train")
     failures: dict[str, str] = {}
     returns: list[JobReturn] = []
@@ -108,28 +111,30 @@ def _launch(
 ) -> tuple[list[Planned], list[JobReturn]]:
     """Launches the runs, in packs if the launcher knows what that is; each run with what became of it."""
     label = [] if group is None else [f"env.group={group}"]
-    jobs = [[*plan.overrides, *label] for plan in free]
+    formed = _packed(free, launcher)
+    jobs = [[[*plan.overrides, *label] for plan in pack] for pack in formed]
+    if isinstance(launcher, packs.PackLauncher):
+        returns = launcher.launch_packs(jobs, first)
+    else:
+        returns = launcher.launch([job for (job,) in jobs], initial_job_idx=first)
+    return list(chain(*formed)), list(returns)
+
+
+def _packed(free: Sequence[Planned], launcher: Launcher) -> list[list[Planned]]:
+    """The runs in the packs that this launcher is given; each alone where it knows none. Raises ConfigError."""
     if not isinstance(launcher, packs.PackLauncher):
-        return free, list(launcher.launch(jobs, initial_job_idx=first))
+        return [[plan] for plan in free]
     formed = packs.packs([plan.run for plan in free], launcher.pack, launcher.at_once)
-    returns = launcher.launch_packs([[jobs[number] for number in pack] for pack in formed], first)
-    return [free[number] for pack in formed for number in pack], list(returns)
+    return [[free[number] for number in pack] for pack in formed]
 
 
 def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:
-    """What went wrong, for each launched run that has no record and is not in another process's hands."""
-    failures = {}
-    for plan, result in zip(launched, returns, strict=True):
-        if result.status is JobStatus.UNKNOWN or _record(plan) is not None:  # unknown: submitted only
-            continue
-        if result.status is JobStatus.COMPLETED and records.is_locked(_place(plan)):  # its pack went on without it
-            continue
-        error = "the job ended well, but there is no record"
-        if result.status is JobStatus.FAILED:
-            error = traceback.format_exception_only(result._return_value)[-1].strip().removeprefix("RuntimeError: ")
-        if "is being trained by another process" not in error:
-            failures[plan.id] = error
-    return failures
+    """What went wrong, for each run whose job failed before it had a record; but for those that others train."""
+    return {
+        plan.id: traceback.format_exception_only(result._return_value)[-1].strip().removeprefix("RuntimeError: ")
+        for plan, result in zip(launched, returns, strict=True)
+        if result.status is JobStatus.FAILED and _record(plan) is None and not records.is_locked(_place(plan))
+    }
 
 
 def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:

@@ -29,14 +29,17 @@ def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> 
     overrides: what the user asked for, kept in the record. log: send what is printed to the run's log.txt.
     Raises records.Busy while another process trains the same run.
     """
-    return train_pack([(run, overrides)], log)[0]
+    made = train_pack([(run, overrides)], log)
+    if not made:
+        raise records.Busy(records.folder(run, config.run_id(run)))
+    return made[0]
 
 
 def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = False) -> list[dict[str, Any]]:
     """As `train`, for runs side by side in this process; each run's record is written as soon as it is done.
 
-    Runs that another process trains are left to it, and out of what is returned; raises records.Busy when nothing
-    else is asked for. The runs' `env` and precision must be one.
+    Runs that another process trains are left to it, and out of what is returned. The runs' `env` and precision must
+    be one.
     """
     finished: dict[str, dict[str, Any]] = {}
     started: list[Started] = []
@@ -46,8 +49,6 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
             try:
                 held.enter_context(records.lock(start.place))
             except records.Busy:
-                if len(pack) == 1:
-                    raise
                 continue
             record = records.read(start.place)
             if record is None:
@@ -170,11 +171,12 @@ def _printed_to(paths: Sequence[Path]) -> Iterator[None]:
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")
 def main(cfg: DictConfig) -> str:
-    """One Hydra job. Returns the run's status."""
+    """One Hydra job. Returns the run's status, in a sweep also that it was left to another process."""
     run = config.resolve(cfg)
     overrides = list(HydraConfig.get().overrides.task)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return train(run, overrides, log=True)["status"]
+        made = train_pack([(run, overrides)], log=True)
+        return made[0]["status"] if made else "left to another process"
     planned = experiment.Planned(run, tuple(overrides), config.run_id(run))
     try:
         with mirror.following([planned]), progress.shown([planned]):

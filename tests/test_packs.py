@@ -56,6 +56,11 @@ def test_what_is_set_once_for_a_process_is_never_mixed():
     assert [{runs[number].optim.precision for number in pack} for pack in formed] == [{"fp32"}, {"tf32"}]
 
 
+def test_a_pack_of_none_is_refused():
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.pack must be at least 1 or null, got 0"):
+        packs(grid(), 0, slots=1)
+
+
 def test_runs_on_several_devices_are_not_packed():
     runs = [compose(["env.devices=2", f"seed={seed}"]) for seed in range(2)]
     assert packs(runs, None, slots=1) == [[0], [1]]

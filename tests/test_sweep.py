@@ -258,6 +258,17 @@ def test_two_sweeps_at_once_share_the_runs(tmp_path, undisturbed):
     assert [len(pids) for pids in trainers(tmp_path).values()] == [1, 1, 1, 1]
 
 
+def test_of_two_sweeps_at_once_one_is_killed_and_the_other_takes_its_packs_over(tmp_path, undisturbed):
+    packs = [*FOUR, "hydra.launcher.pack=2", "hydra.launcher.slots=1"]
+    dying, living = (start(command(tmp_path, *packs)) for _ in range(2))
+    assert wait_until(lambda: steps_done(tmp_path) >= 8, dying)
+    dying.kill()
+    end(dying)
+    output, code = end(living)
+    assert code == 0, output
+    assert measured(tmp_path) == measured(undisturbed[0])
+
+
 # The processes of the local launcher ---------------------------------------------------------------------------
 
 
@@ -304,6 +315,9 @@ def run(*arguments):
         (["seed=0,1"], "error: 'seed=0,1' names several values: add -m"),
         (["-m", "model.depth=20,21"], "error: model.depth must be 6n + 2"),
         (["-m", "hydra.sweeper.experiment=nope"], "error: no experiment 'nope'; there are"),
+        (["-m", "hydra.launcher.pack=0"], "error: hydra.launcher.pack must be at least 1 or null, got 0"),
+        (["-m", "hydra.launcher.slots=0"], "error: hydra.launcher.slots must be at least 1 or null, got 0"),
+        (["-m", "hydra.launcher.pack=2", "env.devices=2"], "error: hydra.launcher.pack=2 needs env.devices=1, got 2"),
     ],
 )
 def test_a_bad_override_is_refused_before_torch_is_imported(arguments, message, tmp_path):
