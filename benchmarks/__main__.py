@@ -1,9 +1,10 @@
 """`python -m benchmarks`: all of them, about 20 minutes on a CPU."""
 
-from benchmarks import cpu, engines, overhead, reporting, startup
+from benchmarks import cpu, curves, engines, overhead, reporting, startup
 
 startup.main()
 reporting.main()
 cpu.main()
 engines.main()
+curves.main()
 overhead.main()

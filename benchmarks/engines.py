@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import table
 from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images, side_by_side, timed
 from hydra_plugins.local_launcher import cores
-from resnet_repro import config
+from resnet_repro import settings
 from resnet_repro.training.member import build
 
 DEPTHS = (20, 56, 110)
@@ -122,7 +122,9 @@ def _plain_seconds(depth: int) -> list[float]:
         _Pictures(transforms.Compose(augment)), BATCH, shuffle=True, num_workers=min(4, cores()), pin_memory=CUDA,
         persistent_workers=True, drop_last=True,
     )  # fmt: skip
-    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images())
+    net = build(
+        settings.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images()
+    )
     net.to(DEVICE).train()
     sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     batches = _endless(loader)
@@ -152,7 +154,9 @@ def _endless(loader: Iterable) -> Iterator:
 
 def _least_seconds(depth: int, precision: str) -> float:
     """A bound on the time of a step, from the rates of this device."""
-    net = build(config.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images())
+    net = build(
+        settings.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images()
+    )
     x = torch.zeros(BATCH, 3, 32, 32)
     outputs: list[int] = []
     for module in net.modules():

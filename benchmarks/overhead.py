@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks import table
-from resnet_repro import config, data, mirror
-from resnet_repro.experiment import Planned
+from resnet_repro import config, data, mirror, settings
+from resnet_repro.planning import Planned
 from resnet_repro.probes.errors import clean_batches, error, final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
@@ -45,7 +45,7 @@ def main() -> None:
 def _compare(what: str, overrides: list[str], place: Path) -> dict[str, object]:
     bare, harness = [], []
     for pair in range(-1, PAIRS):  # the first pair warms up
-        run = config.compose([*overrides, f"seed={pair + 1}", f"env.runs_dir={place}/runs"])
+        run = settings.compose([*overrides, f"seed={pair + 1}", f"env.runs_dir={place}/runs"])
         planned = Planned(run, tuple(overrides), config.run_id(run))
         bare_time = _timed(lambda run=run: _bare(run))
         with mirror.following([planned]):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import table
-from resnet_repro import experiment
+from resnet_repro import experiment, planning
 from resnet_repro.config import columns
 
 EXPERIMENT = "degradation-digits"
@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{EXPERIMENT}.yaml"
         path.write_text(many)
-        planned = experiment.plan(experiment.read(path))
+        planned = planning.plan(experiment.read(path))
         _write_records(planned, Path(folder) / "results" / EXPERIMENT / "data")
         code = (
             "import sys; from pathlib import Path; from resnet_repro import experiment, report\n"
@@ -35,7 +35,7 @@ def main() -> None:
     table.write("reporting", [{"what": "report, tables and figures", "runs": len(planned), "seconds": seconds}])
 
 
-def _write_records(planned: list[experiment.Planned], data: Path) -> None:
+def _write_records(planned: list[planning.Planned], data: Path) -> None:
     rng = random.Random(0)
     data.mkdir(parents=True)
     runs, curves = [], []

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks import table
-from resnet_repro import experiment, sweep
+from resnet_repro import experiment, planning, sweep
 
 EXPERIMENT = "batchnorm-digits"  # 100 runs
 REPEATS = 5
@@ -17,7 +17,7 @@ WATCH = "import sys, runpy; sys.argv = sys.argv[1:]\ntry: runpy.run_module(sys.a
 
 def main() -> None:
     """Times each command as a whole process; the median of 5 calls after a first one."""
-    runs = len(experiment.plan(experiment.load(EXPERIMENT)))
+    runs = len(planning.plan(experiment.load(EXPERIMENT)))
     root = Path(__file__).resolve().parent.parent
     commands = {
         "status": ["resnet_repro.status", EXPERIMENT],
@@ -46,7 +46,7 @@ def _row(what: str, command: list[str], runs: int, root: Path) -> dict[str, obje
 def _thousand_planned() -> dict[str, object]:
     spec = experiment.load(EXPERIMENT)
     started = time.perf_counter()
-    planned = experiment.plan(spec, [f"seed={','.join(map(str, range(50)))}"])
+    planned = planning.plan(spec, [f"seed={','.join(map(str, range(50)))}"])
     return {
         "what": "planning and validation",
         "runs": len(planned),

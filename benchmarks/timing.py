@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from resnet_repro import config, data
+from resnet_repro import data, settings
 from resnet_repro.training.engine import alternate, optimizer
 from resnet_repro.training.fit import set_up
 from resnet_repro.training.member import ENGINES, build
@@ -49,7 +49,7 @@ def engine_seconds(overrides: Sequence[str], runs: int = 1) -> list[float]:
     """Seconds of one step of each of so many runs of these settings, taking turns; on random pixels but for digits."""
     engines = []
     for seed in range(runs):
-        run = config.compose([*overrides, f"seed={seed}"])
+        run = settings.compose([*overrides, f"seed={seed}"])
         device = set_up(run)
         images = random_images() if run.data.name != "digits" else data.load("digits", Path())
         net = build(run, images).to(device).train()

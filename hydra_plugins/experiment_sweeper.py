@@ -34,13 +34,13 @@ class ExperimentSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Trains the missing runs. Raises SystemExit(1) when some failed, after listing them."""
-        from resnet_repro import config, experiment, sweep
+        from resnet_repro import config, experiment, planning, settings, sweep
 
         try:
             if self.experiment is None:
-                planned = experiment.expand([experiment.product(arguments)])
+                planned = planning.expand([settings.product(arguments)])
             else:
-                planned = experiment.plan(experiment.load(self.experiment), arguments)
+                planned = planning.plan(experiment.load(self.experiment), arguments)
             return sweep.train_missing(planned, self.launcher, group=self.experiment)
         except config.ConfigError as error:
             raise SystemExit(f"error: {error}") from error

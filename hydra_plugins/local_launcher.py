@@ -188,10 +188,10 @@ def _hydra_job(context: Any, task_function: Any, config: Any, overrides: list[st
 
 
 def _train_together(pack: list[list[str]]) -> BaseException | None:
-    from resnet_repro import config, train
+    from resnet_repro import settings, train
 
     try:
-        train.train_pack([(config.compose(overrides), overrides) for overrides in pack], log=True)
+        train.train_pack([(settings.compose(overrides), overrides) for overrides in pack], log=True)
     except (Exception, SystemExit) as error:
         return error
     return None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from resnet_repro import experiment
+from resnet_repro import experiment, planning
 from resnet_repro.config import ConfigError
 from resnet_repro.sweep import AGAIN, RESULTS
 
@@ -58,7 +58,7 @@ def main() -> None:
     sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
     try:
         for name in names:
-            experiment.plan(experiment.load(name), options.overrides)
+            planning.plan(experiment.load(name), options.overrides)
     except ConfigError as error:
         sys.exit(f"error: {error}")
     commands = [

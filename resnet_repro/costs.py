@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_repro import records
-from resnet_repro.experiment import Planned
 from resnet_repro.packs import packs
+from resnet_repro.planning import Planned
 from resnet_repro.progress import duration
 
 UNFINISHED = ("running", "interrupted", "crashed", "missing")

@@ -1,7 +1,7 @@
 """What an experiment is: a question, a grid of runs, claims decided before the sweep, and figures.
 
-An experiment is a YAML file in experiments/ and no code. `load` reads and checks it, `plan` turns its grid into
-runs; both refuse a file with a mistake in it before anything is trained. No torch, no pandas.
+An experiment is a YAML file in experiments/ and no code. `load` reads it, and refuses one with a mistake in it; which
+runs its grid makes: planning.py. No torch, no pandas.
 
 A file may also be another one with some settings changed in every cell of its grid, the same question of other images:
 
@@ -11,17 +11,14 @@ A file may also be another one with some settings changed in every cell of its g
 
 import dataclasses
 import itertools
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
-from resnet_repro.config import ConfigError, Env, Run, columns, compose, parse, run_id
+from resnet_repro.config import ConfigError
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
@@ -91,15 +88,6 @@ class Experiment:
     claims: list[Claim]
     figures: list[Figure]
     expected: str = ""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A run of a plan, with the Hydra overrides that make it."""
-
-    run: Run
-    overrides: tuple[str, ...]
-    id: str
 
 
 def ids() -> list[str]:
@@ -223,125 +211,3 @@ def _check_figure(figure: Figure, path: Path) -> None:
 def _check_where(where: Any, place: str) -> None:
     if not isinstance(where, dict):
         raise ConfigError(f"{place} must be a mapping from columns to values, as {{depth: 56}}, got {where!r}")
-
-
-def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]:
-    """Every run of the experiment's grid, composed and validated, each once, in the grid's order.
-
-    overrides: Hydra overrides on top of the grid; one that names a key of the grid replaces the grid's values,
-    one with several values (`seed=0,1`) multiplies the grid.
-    Raises ConfigError for a bad cell, and for a claim or figure that selects no run of the unchanged grid.
-    """
-    planned = expand([_cells(block, overrides) for block in experiment.grid])
-    for plan in planned:
-        if plan.run.env.group == Env.group:  # W&B shows the runs of an experiment as a group
-            plan.run.env.group = experiment.id
-    if not overrides:
-        check_selections(experiment, planned)
-    return planned
-
-
-def expand(blocks: Sequence[Sequence[list[str]]]) -> list[Planned]:
-    """The runs of the cells (lists of overrides, each with one value) of several blocks; a repeated run once."""
-    runs: dict[str, Planned] = {}
-    for cell in itertools.chain.from_iterable(blocks):
-        run = compose(cell)
-        name = run_id(run)
-        runs.setdefault(name, Planned(run, tuple(cell), name))
-    return list(runs.values())
-
-
-def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
-    replaced = {o.key_or_group for o in parse(overrides)}
-    extras = product(overrides)
-    axes = [
-        [f"{key}={_text(value)}" for value in (values if isinstance(values, list) else [values])]
-        for key, values in block.items()
-        if key not in replaced
-    ]
-    return [[*cell, *extra] for cell in itertools.product(*axes) for extra in extras]
-
-
-def product(overrides: Sequence[str]) -> list[list[str]]:
-    """The cells of a Hydra sweep: `["seed=0,1", "task=digits"]` gives two lists of single-valued overrides."""
-    return [list(cell) for cell in itertools.product(*(_values(o) for o in parse(overrides)))]
-
-
-def _values(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [override.input_line or ""]
-    try:
-        return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
-    except HydraException as error:  # glob(*), interval(0, 1)
-        raise ConfigError(f"{override.input_line!r}: write out the values, as in seed=0,1,2") from error
-
-
-def _text(value: Any) -> str:
-    """A YAML value in Hydra's override grammar."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(_text(v) for v in value) + "]"
-    text = str(value)
-    if not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", text, re.ASCII):
-        return text
-    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), text)
-    return f'"{escaped}"'
-
-
-def selects(where: dict[str, Any], row: dict[str, Any]) -> bool:
-    """Whether a row has, in every column named, the value (or one of the list of values) asked for."""
-    return all(row[k] in v if isinstance(v, list) else row[k] == v for k, v in where.items())
-
-
-def check_selections(experiment: Experiment, planned: Sequence[Planned]) -> None:
-    """Refuses a claim that selects no run, several runs of one seed, or sides with different seeds."""
-    rows = [columns(p.run) for p in planned]
-    _check_distinguishable(rows, f"experiment {experiment.id}")
-    for figure in experiment.figures:
-        place = f"experiment {experiment.id}: figure {figure.name!r}"
-        _check_columns([figure.hue, *([figure.panel] if figure.panel else [])], rows, place)
-        _selected(figure.where, rows, place)
-    for claim in experiment.claims:
-        place = f"experiment {experiment.id}: claim {claim.id!r}"
-        seeds = [_seeds(side, claim, rows, place) for side in (claim.of, claim.minus) if side is not None]
-        if len(seeds) == 2 and seeds[0] != seeds[1]:
-            raise ConfigError(f"{place}: `of` has seeds {seeds[0]} and `minus` has {seeds[1]}; they are paired by seed")
-
-
-def _check_distinguishable(rows: list[dict[str, Any]], place: str) -> None:
-    if len({tuple(row.values()) for row in rows}) < len(rows):
-        raise ConfigError(f"{place}: two data sets have one title; set data.title for each")
-
-
-def _check_columns(names: Iterable[str], rows: list[dict[str, Any]], place: str) -> None:
-    for name in names:
-        if name not in rows[0]:
-            raise ConfigError(f"{place}: no column {name!r}; columns are {', '.join(rows[0])}")
-
-
-def _selected(where: dict[str, Any], rows: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
-    _check_columns(where, rows, place)
-    found = [row for row in rows if selects(where, row)]
-    if not found:
-        there = "; ".join(f"{k} is {', '.join(dict.fromkeys(str(row[k]) for row in rows))}" for k in where)
-        raise ConfigError(f"{place}: {where} selects no run of the grid, in which {there}")
-    return found
-
-
-def _seeds(side: dict[str, Any], claim: Claim, rows: list[dict[str, Any]], place: str) -> list[int]:
-    """The seeds of the runs that one side of a claim selects: the same for each value of `best_over`."""
-    found = _selected(side, rows, place)
-    _check_columns([claim.best_over] if claim.best_over else [], rows, place)
-    if (claim.best_over or claim.metric == "valid_error") and any(row["split"] == "full" for row in found):
-        raise ConfigError(f"{place}: valid_error, which best_over selects by, needs data.split=45k")
-    vary = [k for k in found[0] if k not in ("seed", claim.best_over) and len({str(row[k]) for row in found}) > 1]
-    if vary:
-        raise ConfigError(f"{place}: {side} leaves {', '.join(vary)} open; a claim compares one network per seed")
-    seeds: dict[Any, list[int]] = {}
-    for row in found:
-        seeds.setdefault(row[claim.best_over] if claim.best_over else None, []).append(row["seed"])
-    first = sorted(next(iter(seeds.values())))
-    if any(sorted(other) != first for other in seeds.values()):
-        raise ConfigError(f"{place}: {side} has other seeds for other values of {claim.best_over}: {seeds}")
-    return first

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from resnet_repro import records
 from resnet_repro.config import columns
-from resnet_repro.experiment import Planned
+from resnet_repro.planning import Planned
 
 POLL_SECONDS = 1.0
 PATIENCE = 30.0

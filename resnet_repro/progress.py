@@ -15,7 +15,7 @@ from rich.text import Text
 
 from resnet_repro import records
 from resnet_repro.config import cost
-from resnet_repro.experiment import Planned
+from resnet_repro.planning import Planned
 
 PLAIN_SECONDS = 15.0
 """Where the output is no terminal, a line is printed this often."""

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_repro.config import Run, columns
-from resnet_repro.experiment import METRICS, SHARES, Planned
+from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.planning import Planned
 
 log = logging.getLogger(__name__)
 

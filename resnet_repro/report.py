@@ -20,12 +20,21 @@ from typing import Any
 
 from resnet_repro import experiment
 from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
-from resnet_repro.config import CONF, ConfigError
+from resnet_repro.config import ConfigError
 from resnet_repro.records import write_atomically
+from resnet_repro.settings import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-SOURCES = ("config.py", "experiment.py", "report.py", "analysis/**/*.py", "analysis/paper/*")
+SOURCES = (
+    "config.py",
+    "settings.py",
+    "experiment.py",
+    "planning.py",
+    "report.py",
+    "analysis/**/*.py",
+    "analysis/paper/*",
+)
 RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data")
 COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_repro import config, records
-from resnet_repro.experiment import Planned
+from resnet_repro import config, records, settings
+from resnet_repro.planning import Planned
 
 POLL_SECONDS = 5.0
 """How often Slurm is asked at most."""
@@ -52,7 +52,7 @@ def job(pack: Sequence[Sequence[str]]) -> list[str]:
     TERM is ignored: a preempted job trains on during its grace time, after which Slurm requeues what still runs,
     whereas a job that ends by itself is taken for done. Either way it goes on from its last checkpoints.
     """
-    runs = [config.compose(overrides) for overrides in pack]
+    runs = [settings.compose(overrides) for overrides in pack]
     places = [records.folder(run, config.run_id(run)) for run in runs]
     before = [_progress(place) for place in places]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -87,7 +87,7 @@ def _progress(place: Path) -> str:
 
 def remember(overrides: Sequence[str], job_id: str, log: Path) -> None:
     """Notes in the run's folder which job was submitted for it, and where that job prints."""
-    run = config.compose(overrides)
+    run = settings.compose(overrides)
     place = records.folder(run, config.run_id(run))
     records.write_json(place / "slurm.json", {"job": job_id, "log": str(log)})
 

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from resnet_repro import experiment, records, slurm
+from resnet_repro import experiment, planning, records, slurm
 from resnet_repro.config import ConfigError
 from resnet_repro.costs import UNFINISHED, printer
-from resnet_repro.experiment import Planned
+from resnet_repro.planning import Planned
 
 STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
 
 
 def show(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Prints a line for each experiment, then a line for each run that has begun or has a job, and is not finished."""
-    plans = {name: experiment.plan(experiment.load(name), overrides) for name in names}
+    plans = {name: planning.plan(experiment.load(name), overrides) for name in names}
     states = {plan.id: _state(plan) for planned in plans.values() for plan in planned}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("experiment", "runs", *STATES):

@@ -19,9 +19,10 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from resnet_repro import costs, experiment, mirror, packs, progress, records, slurm, train
+from resnet_repro import costs, experiment, mirror, packs, planning, progress, records, slurm, train
 from resnet_repro.config import ConfigError, cost
-from resnet_repro.experiment import Experiment, Planned
+from resnet_repro.experiment import Experiment
+from resnet_repro.planning import Planned
 from resnet_repro.provenance import ROOT
 
 RESULTS = ROOT / "results"
@@ -151,7 +152,7 @@ def sweep(
     spec: Experiment, launcher: str, overrides: Sequence[str], results: Path, minutes: float | None = None
 ) -> int:
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
-    planned = experiment.plan(spec, overrides)
+    planned = planning.plan(spec, overrides)
     sys.argv = [train.__name__, "-m", f"hydra.sweeper.experiment={spec.id}", f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
@@ -177,7 +178,7 @@ def _say_how_to_follow(spec: Experiment, overrides: Sequence[str]) -> None:
 
 def collect(spec: Experiment, overrides: Sequence[str], results: Path) -> int:
     """Collects and reports what is finished, trains nothing; returns 1 while some runs are not finished."""
-    planned = experiment.plan(spec, overrides)
+    planned = planning.plan(spec, overrides)
     with mirror.following(planned):
         code = collect_and_report(spec, planned, results)
     missing = sum(_record(plan) is None for plan in planned)
@@ -190,7 +191,7 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
     """Collects the experiment's runs into <results>/<id>/data, reports, prints the verdicts; returns the exit code."""
     from resnet_repro import report
 
-    own = experiment.plan(spec)
+    own = planning.plan(spec)
     if not {plan.id for plan in planned} <= {plan.id for plan in own}:
         print(
             f"The overrides make other runs than experiments/{spec.id}.yaml asks for, so they are not collected into "
@@ -227,7 +228,7 @@ def main() -> None:
 
 def _run(spec: Experiment, options: argparse.Namespace) -> int:
     if options.plan:
-        costs.show(experiment.plan(spec, options.overrides), options.results / spec.id / "data" / "runs.csv")
+        costs.show(planning.plan(spec, options.overrides), options.results / spec.id / "data" / "runs.csv")
         return 0
     if options.collect:
         return collect(spec, options.overrides, options.results)

@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_repro import config, experiment, mirror, progress, provenance, records
+from resnet_repro import config, experiment, mirror, planning, progress, provenance, records, settings
 
 
 def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> dict[str, Any]:
@@ -169,15 +169,15 @@ def _printed_to(paths: Sequence[Path]) -> Iterator[None]:
                 os.close(original)
 
 
-@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
 def main(cfg: DictConfig) -> str:
     """One Hydra job. Returns the run's status, in a sweep also that it was left to another process."""
-    run = config.resolve(cfg)
+    run = settings.resolve(cfg)
     overrides = list(HydraConfig.get().overrides.task)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         made = train_pack([(run, overrides)], log=True)
         return made[0]["status"] if made else "left to another process"
-    planned = experiment.Planned(run, tuple(overrides), config.run_id(run))
+    planned = planning.Planned(run, tuple(overrides), config.run_id(run))
     try:
         with mirror.following([planned]), progress.shown([planned]):
             record = train(run, overrides)
@@ -213,8 +213,8 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
         return  # --help, --cfg, completion: Hydra's own
     overrides = [a for a in arguments if not a.startswith("-")]
-    for cell in experiment.product(overrides) if multirun else [overrides]:
-        config.compose(cell)
+    for cell in settings.product(overrides) if multirun else [overrides]:
+        settings.compose(cell)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES, plan
+from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.planning import plan
 from resnet_repro.records import PROVENANCE
 
 NAMES = ["status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE]

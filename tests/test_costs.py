@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import costs, experiment
+from resnet_repro import costs, experiment, planning
 
 TITLES = ("run_id", "seconds", "device")
 
 
 @pytest.fixture
-def planned(tmp_path: Path) -> list[experiment.Planned]:
-    return experiment.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"])
+def planned(tmp_path: Path) -> list[planning.Planned]:
+    return planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"])
 
 
 def write(path: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -45,7 +45,7 @@ def test_only_what_is_left_is_estimated(planned):
 
 
 def test_the_packs_of_a_plan_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    planned = experiment.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}", "env.engine=graph"])
+    planned = planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}", "env.engine=graph"])
     costs.show(planned, tmp_path / "runs.csv")
     output = capsys.readouterr().out
     assert "8 runs in 2 packs: 8 not measured" in output

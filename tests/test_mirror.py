@@ -16,7 +16,8 @@ import pytest
 
 from resnet_repro import mirror, records
 from resnet_repro.config import columns
-from resnet_repro.experiment import SHARES, expand
+from resnet_repro.experiment import SHARES
+from resnet_repro.planning import expand
 
 HERE = Path(__file__).resolve().parent
 STEPS = range(20, 201, 20)

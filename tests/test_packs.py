@@ -2,9 +2,11 @@
 
 import pytest
 
-from resnet_repro.config import ConfigError, compose, cost
-from resnet_repro.experiment import load, plan
+from resnet_repro.config import ConfigError, cost
+from resnet_repro.experiment import load
 from resnet_repro.packs import SIZE, packs
+from resnet_repro.planning import plan
+from resnet_repro.settings import compose
 
 
 def grid(*overrides):

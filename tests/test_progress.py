@@ -10,7 +10,8 @@ import time
 import pytest
 
 from resnet_repro import records
-from resnet_repro.experiment import SHARES, expand
+from resnet_repro.experiment import SHARES
+from resnet_repro.planning import expand
 from resnet_repro.progress import Snapshot, Watch, duration, line
 
 STEPS = 400

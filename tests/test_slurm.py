@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import experiment, records, slurm
+from resnet_repro import planning, records, slurm
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> experiment.Planned:
-    (planned,) = experiment.expand([[["task=digits", f"env.runs_dir={tmp_path}"]]])
+def plan(tmp_path: Path) -> planning.Planned:
+    (planned,) = planning.expand([[["task=digits", f"env.runs_dir={tmp_path}"]]])
     slurm.remember(planned.overrides, "7_0", tmp_path / "slurm" / "7_0_0_log.err")
     return planned
 
@@ -38,21 +38,21 @@ def test_states_are_what_squeue_says(squeue: Path):
 @pytest.mark.parametrize(
     "state", ["RUNNING|None", "PENDING|BeginTime", "COMPLETING|None", "REQUEUED|None", "SUSPENDED|None"]
 )
-def test_a_run_whose_job_may_still_run_is_left_alone(squeue: Path, plan: experiment.Planned, state: str):
+def test_a_run_whose_job_may_still_run_is_left_alone(squeue: Path, plan: planning.Planned, state: str):
     squeue.write_text(f"7_0|{state}\n")
     jobs = slurm.Jobs()
     assert jobs.look([plan]) == {}
     assert jobs.active == {plan.id}
 
 
-def test_while_slurm_does_not_answer_no_job_is_taken_for_lost(squeue: Path, plan: experiment.Planned):
+def test_while_slurm_does_not_answer_no_job_is_taken_for_lost(squeue: Path, plan: planning.Planned):
     jobs = slurm.Jobs()
     assert jobs.look([plan]) == {}  # the file is not there: cat fails
     assert jobs.active == {plan.id}
 
 
 @pytest.mark.parametrize("state", ["FAILED|NonZeroExitCode", "NODE_FAIL|None", "PREEMPTED|None", "TIMEOUT|TimeLimit"])
-def test_a_run_that_got_further_is_launched_again_each_time(squeue: Path, plan: experiment.Planned, state: str):
+def test_a_run_that_got_further_is_launched_again_each_time(squeue: Path, plan: planning.Planned, state: str):
     jobs, place = slurm.Jobs(), records.folder(plan.run, plan.id)
     for step in range(1, 9):
         jobs.active.add(plan.id)
@@ -62,7 +62,7 @@ def test_a_run_that_got_further_is_launched_again_each_time(squeue: Path, plan: 
         assert jobs.active == set()
 
 
-def test_a_run_that_gets_no_further_is_given_up(squeue: Path, plan: experiment.Planned):
+def test_a_run_that_gets_no_further_is_given_up(squeue: Path, plan: planning.Planned):
     jobs = slurm.Jobs()
     squeue.write_text("7_0|NODE_FAIL|None\n")
     answers = []
@@ -75,26 +75,26 @@ def test_a_run_that_gets_no_further_is_given_up(squeue: Path, plan: experiment.P
 
 @pytest.mark.parametrize(("state", "remedy"), [("CANCELLED", "scancel"), ("OUT_OF_MEMORY", "hydra.launcher.mem_gb")])
 def test_what_another_job_would_not_change_is_reported_at_once(
-    squeue: Path, plan: experiment.Planned, state: str, remedy: str
+    squeue: Path, plan: planning.Planned, state: str, remedy: str
 ):
     jobs = slurm.Jobs({plan.id})
     squeue.write_text(f"7_0|{state}|None\n")
     assert remedy in jobs.look([plan])[plan.id]
 
 
-def test_a_job_that_left_the_queue_before_it_began_was_cancelled(squeue: Path, plan: experiment.Planned):
+def test_a_job_that_left_the_queue_before_it_began_was_cancelled(squeue: Path, plan: planning.Planned):
     squeue.write_text("")
     assert "scancel" in slurm.Jobs({plan.id}).look([plan])[plan.id]
 
 
-def test_a_job_that_had_begun_and_is_gone_is_lost(squeue: Path, plan: experiment.Planned, tmp_path: Path):
+def test_a_job_that_had_begun_and_is_gone_is_lost(squeue: Path, plan: planning.Planned, tmp_path: Path):
     squeue.write_text("")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "7_0_0_log.err").touch()
     assert slurm.Jobs({plan.id}).look([plan]) == {}
 
 
-def test_an_exception_of_the_job_is_the_reason(squeue: Path, plan: experiment.Planned, tmp_path: Path):
+def test_an_exception_of_the_job_is_the_reason(squeue: Path, plan: planning.Planned, tmp_path: Path):
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "7_0_0_result.pkl").write_bytes(
         pickle.dumps(("error", "Traceback ...\nValueError: no such\n"))
@@ -104,7 +104,7 @@ def test_an_exception_of_the_job_is_the_reason(squeue: Path, plan: experiment.Pl
     assert jobs.look([plan])[plan.id].startswith("ValueError: no such")
 
 
-def test_a_job_that_was_there_before_the_sweep_is_no_failure_of_it(squeue: Path, plan: experiment.Planned):
+def test_a_job_that_was_there_before_the_sweep_is_no_failure_of_it(squeue: Path, plan: planning.Planned):
     squeue.write_text("7_0|CANCELLED|None\n")
     jobs = slurm.Jobs()
     assert jobs.look([plan]) == {}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import experiment, records, status
+from resnet_repro import experiment, planning, records, status
 
 OTHERS = dict.fromkeys(("diverged", "stuck", "failed"), False)
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> list[Path]:
-    planned = experiment.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"])
+    planned = planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"])
     return [records.folder(plan.run, plan.id) for plan in planned]
 
 

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from resnet_repro import data, records
-from resnet_repro.config import compose, run_id, science
+from resnet_repro.config import run_id, science
 from resnet_repro.probes.errors import final_errors
+from resnet_repro.settings import compose
 from resnet_repro.train import train
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.member import build
@@ -89,7 +90,7 @@ def test_a_finished_run_is_not_trained_again_and_needs_no_torch(tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place(run).iterdir()}
     overrides = [*TINY, f"env.runs_dir={tmp_path}", "optim.steps=8"]
     again = (
-        "import sys; from resnet_repro.config import compose; from resnet_repro.train import train;"
+        "import sys; from resnet_repro.settings import compose; from resnet_repro.train import train;"
         f"print(train(compose({overrides}))['status'], 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=True).stdout

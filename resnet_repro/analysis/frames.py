@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES, Experiment, plan, selects
+from resnet_repro.experiment import METRICS, SHARES, Experiment
+from resnet_repro.planning import plan, selects
 from resnet_repro.records import PROVENANCE
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Measured:
         return " and ".join(self.runs["data"].unique())
 
     def select(self, where: dict[str, Any]) -> "pd.DataFrame":
-        """The planned runs that `where` selects, by the rule of `experiment.selects`."""
+        """The planned runs that `where` selects, by the rule of `planning.selects`."""
         rows: list[Any] = self.runs[list(self.settings)].to_dict("records")
         return self.runs[[selects(where, row) for row in rows]]
 

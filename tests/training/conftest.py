@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resnet_repro import data
-from resnet_repro.config import compose
+from resnet_repro.settings import compose
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]")
 

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from resnet_repro import records
-from resnet_repro.config import PROTOCOL, compose, run_id
+from resnet_repro.config import PROTOCOL, run_id
+from resnet_repro.settings import compose
 from resnet_repro.train import train
 
 GOLDEN = Path(__file__).with_name("golden.csv")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from resnet_repro import records
-from resnet_repro.config import compose, run_id
+from resnet_repro.config import run_id
+from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.graph import Graph

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from resnet_repro import records
-from resnet_repro.config import compose, run_id
+from resnet_repro.config import run_id
+from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack
 from resnet_repro.training import member
 from resnet_repro.training.engine import TURN

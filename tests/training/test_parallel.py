@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_repro.config import ConfigError, compose
+from resnet_repro.config import ConfigError
+from resnet_repro.settings import compose
 
 RUN = (
     "task=digits", "model.depth=8", "model.width=4", "optim.lr=0.02", "optim.steps=40", "optim.milestones=[30]",

@@ -1,0 +1,207 @@
+"""How settings are written: which are accepted, what the others are told, and what becomes of them."""
+
+import itertools
+import re
+import subprocess
+import sys
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from resnet_repro.config import ConfigError, model_name, run_id
+from resnet_repro.settings import CONF, compose, known_keys, resolve
+
+TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+
+
+def hydra(*overrides):
+    """The same run by way of Hydra itself."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolve(hydra_compose("config", overrides=list(overrides)))
+
+
+# What is refused -----------------------------------------------------------------------------------------------
+
+REFUSED = {
+    # Overrides, and what the message must name: the value, the rule, the remedy.
+    "model.depth=21": ["21", "6n + 2", "20, 32, 44, 56, 110"],
+    "model.depth=2": ["2", "at least 8"],
+    "model.width=0": ["0", "model.width", "at least 1"],
+    "model.shortcut=D": ["'D'", "A, B, C"],
+    "model.norm=bach": ["'bach'", "batch, group, none", "did you mean batch"],
+    "model.norm=group model.width=6": ["6", "multiple of 8"],
+    "model.norm=group model.width=12": ["12", "multiple of 8"],
+    "model=plain model.shortcut=B": ["model.shortcut", "plain net", "model=resnet", "leave it out"],
+    "model=plain model.shortcut_scale=0.5": ["model.shortcut_scale", "plain net", "model=resnet"],
+    "model.shortcut=B model.shortcut_pad=split": ["model.shortcut_pad", "A only", "shortcut B"],
+    "model.ghost_batch=1": ["1", "at least 2"],
+    "model.ghost_batch=64 model.norm=group": ["64", "model.norm=batch", "model.ghost_batch=null"],
+    "model.ghost_batch=48": ["48", "divide", "128"],
+    "model.shortcut_scale=nan": ["nan", "finite"],
+    "model.shortcut_scale=inf": ["inf", "finite"],
+    "data.title='  '": ["data.title", "empty", "name the data set"],
+    "data.crop_padding=33": ["33", "at most 32"],
+    "optim.lr=-0.1": ["-0.1", "optim.lr", "at least 0"],
+    "optim.lr=inf": ["inf", "optim.lr", "finite"],
+    "optim.momentum=1.5": ["1.5", "at most 1"],
+    "optim.batch=0": ["0", "at least 1"],
+    "optim.steps=-1": ["-1", "at least 0"],
+    "optim.milestones=[300,200]": ["[300, 200]", "rising"],
+    "optim.milestones=[200,200]": ["[200, 200]", "rising"],
+    "optim.milestones=[0,200]": ["[0, 200]", "positive"],
+    "optim.nesterov=true optim.momentum=0": ["optim.nesterov", "optim.momentum > 0"],
+    "optim.clip=0": ["optim.clip", "0", "null"],
+    "optim.warmup_error=101": ["101", "at most 100"],
+    "probes.curve_every=0": ["0", "at least 1"],
+    "probes.eval_every=30": ["30", "multiple", "20"],
+    "seed=-1": ["-1", "at least 0"],
+    "seed=4294967296": ["4294967296", "at most 4294967295"],
+    "env.threads=0": ["env.threads", "0", "at least 1"],
+    "env.wandb=onlin": ["'onlin'", "offline, online, disabled", "did you mean online"],
+    # Types.
+    "model.depth=deep": ["model.depth", "an integer", "'deep'"],
+    "model.depth=20.0": ["model.depth", "an integer", "20.0"],
+    "model.depth=null": ["model.depth", "an integer", "None"],
+    "seed=true": ["seed", "an integer", "True"],
+    "optim.lr=fast": ["optim.lr", "a number", "'fast'"],
+    "optim.lr=true": ["optim.lr", "a number", "True"],
+    "optim.clip=none": ["optim.clip", "a number or null", "'none'"],
+    "model.residual=maybe": ["model.residual", "true or false", "'maybe'"],
+    "optim.milestones=100": ["optim.milestones", "a list of integers", "100"],
+    "optim.milestones=[1.5]": ["optim.milestones", "a list of integers", "1.5"],
+    "data.title=null": ["data.title", "text", "None"],
+    # Keys.
+    "model.dpeth=20": ["model.dpeth", "did you mean 'model.depth'"],
+    "modle=plain": ["modle", "did you mean 'model'"],
+    "optim={lr: 0.2}": ["unknown setting 'optim'", "--cfg job"],
+    "something.else=1": ["something.else", "--cfg job"],
+    "model=resnext": ["'resnext'", "plain, resnet"],
+    "task=mnist": ["'mnist'", "cifar10"],
+    "model=null": ["model", "plain, resnet", "None"],
+    "model@data=plain": ["model@data=plain", "model=..."],
+    # Grammar.
+    "+foo=1": ["+foo=1", "cannot be added", "key=value"],
+    "+model.depth=20": ["cannot be added"],
+    "++foo=1": ["unknown setting 'foo'"],
+    "~model": ["~model", "removed"],
+    "~optim.lr": ["~optim.lr", "removed"],
+    "depth": ["'depth'", "key=value"],
+    "optim.milestones=[1": ["cannot be read", "key=value"],
+    "seed=0,1": ["seed=0,1", "-m"],
+    "model=plain,resnet": ["model=plain,resnet", "-m"],
+    "seed=range(3)": ["seed=range(3)", "-m"],
+    "optim.lr=${nowhere}": ["nowhere", "optim.lr"],
+    "optim.lr=???": ["missing", "lr"],
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_bad_setting_is_refused_with_value_rule_and_remedy(line):
+    with pytest.raises(ConfigError) as caught:
+        compose(re.split(r" (?=\w+\.\w+=)", line))
+    assert [word for word in REFUSED[line] if word not in str(caught.value)] == [], str(caught.value)
+
+
+def test_a_config_error_is_a_value_error():
+    assert issubclass(ConfigError, ValueError)
+
+
+@pytest.mark.parametrize("key", [key for key in known_keys() if "." in key])
+def test_a_key_without_its_part_is_told_the_whole_key(key):
+    with pytest.raises(ConfigError, match=f"did you mean '{key}'"):
+        compose([f"{key.split('.')[1]}=1"])
+
+
+def test_additions_are_refused_on_the_way_through_hydra_too():
+    with pytest.raises(ConfigError, match="foo"):
+        hydra("+foo=1")
+    with pytest.raises(ConfigError, match=r"optim\.foo"):
+        hydra("+optim.foo=1")
+    with pytest.raises(ConfigError, match="21"):
+        hydra("model.depth=21")
+    with pytest.raises(ConfigError, match=r"full_key: optim\.lr"):
+        resolve(OmegaConf.create({"optim": {"lr": "fast"}}))
+
+
+@pytest.mark.parametrize("line", ["model.ghost_batch=64", "optim.clip=1", "model.shortcut_scale=-0.5", "optim.steps=0"])
+def test_unusual_but_sensible_settings_are_accepted(line):
+    compose([line])
+
+
+# What a setting becomes ----------------------------------------------------------------------------------------
+
+
+def test_values_have_the_types_of_the_schema():
+    run = compose(["optim.lr=1", "model.shortcut_scale=0", "optim.milestones=[100]", "optim.clip=2", "data.title=1"])
+    assert (run.optim.lr, run.model.shortcut_scale, run.optim.clip) == (1.0, 0.0, 2.0)
+    assert [type(v) for v in (run.optim.lr, run.model.shortcut_scale, run.optim.clip)] == [float] * 3
+    assert run.optim.milestones == [100]
+    assert type(run.optim.milestones) is list
+    assert run.data.title == "1"
+    assert (run.model.ghost_batch, compose(["model.ghost_batch=32"]).model.ghost_batch) == (None, 32)
+
+
+def test_the_last_of_two_values_counts_as_in_hydra():
+    lines = ["model=plain", "model.depth=20", "model=resnet", "model.depth=56"]
+    assert compose(lines) == hydra(*lines)
+    assert compose(lines).model.depth == 56
+
+
+SAMPLE = [
+    [],
+    ["task=cifar10"],
+    ["task=cifar100", "model=plain", "model.depth=110"],
+    ["model.depth=56", "task=folder", "data.title='my own, (photos)'"],
+    ["model=plain", "seed=7", "task=digits", "optim.lr=0.05"],
+    ["optim.lr=0.05", "task=cifar10"],  # a value wins over the group, wherever it stands
+    ["model.ghost_batch=64", "optim.clip=null", "optim.clip=0.5"],
+    ["optim.milestones=[]", "optim.warmup_steps=${optim.steps}"],
+    ["model.residual=no", "env.runs_dir=/tmp/x", "hydra.verbose=true"],
+    ["model.norm=none", "model.init=lecun", "model.fan=fan_in", "optim.nesterov=true"],
+]
+
+
+@pytest.mark.parametrize("overrides", SAMPLE, ids=" ".join)
+def test_compose_gives_what_hydra_gives(overrides):
+    ours, theirs = compose(overrides), hydra(*overrides)
+    assert ours == theirs
+    assert run_id(ours) == run_id(theirs)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", ["plain", "resnet"])
+def test_every_task_composes(task, model):
+    run = compose([f"task={task}", f"model={model}"])
+    assert run.data.name == task
+    assert model_name(run) == model
+
+
+def test_the_schedule_of_cifar_10_is_that_of_the_paper():
+    # He et al. 2015, sec. 4.2.
+    run = compose(["task=cifar10"])
+    assert (run.optim.lr, run.optim.momentum, run.optim.weight_decay, run.optim.batch) == (0.1, 0.9, 0.0001, 128)
+    assert (run.optim.steps, run.optim.milestones, run.optim.gamma) == (64000, [32000, 48000], 0.1)
+    assert (run.model.width, run.model.shortcut, run.data.crop_padding, run.data.flip) == (16, "A", 4, True)
+
+
+def test_composing_does_not_touch_an_application_that_runs():
+    code = """
+from hydra.core.global_hydra import GlobalHydra
+from resnet_repro.settings import compose
+marker = GlobalHydra.instance().hydra = object()
+compose(["seed=1"])
+assert GlobalHydra.instance().hydra is marker
+import sys
+assert "torch" not in sys.modules and "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_hydra_reads_every_sample_as_written():
+    # The samples above mean what they say only if Hydra's own grammar takes them.
+    for line in itertools.chain.from_iterable(SAMPLE):
+        (override,) = OverridesParser.create().parse_overrides([line])
+        assert override.key_or_group == line.split("=")[0]
