@@ -17,7 +17,8 @@ from resnet_repro.data import Draws, Images, Transform, epoch_draws
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Starts one pass over ([N, C, H, W] float images, [N] labels)."""
 
-BATCH = 500
+BATCH = {"cpu": 500, "cuda": 2500}
+"""Images at once: on a CPU what stays in its cache, on a GPU few launches."""
 
 
 def final_errors(
@@ -79,14 +80,14 @@ def with_exact_statistics(net: nn.Module, batches: Batches) -> nn.Module:
 
 
 def clean_batches(
-    transform: Transform, images: Tensor, labels: Tensor, device: torch.device, batch: int = BATCH
+    transform: Transform, images: Tensor, labels: Tensor, device: torch.device, batch: int | None = None
 ) -> Batches:
-    """Passes over uint8 images in their order, normalised and not augmented."""
+    """Passes over uint8 images in their order, normalised and not augmented; they are moved to the device once."""
+    images, labels, size = images.to(device), labels.to(device), batch or BATCH[device.type]
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(labels), batch):
-            part = images[start : start + batch].to(device)
-            yield transform.clean(part), labels[start : start + batch].to(device)
+        for start in range(0, len(labels), size):
+            yield transform.clean(images[start : start + size]), labels[start : start + size]
 
     return one_pass
 
@@ -96,11 +97,11 @@ def _augmented_batches(transform: Transform, images: Images, device: torch.devic
     count = len(images.train_y)
     drawn = epoch_draws(seed, -1, count=count, crop_padding=transform.crop_padding, flip=flip)
     draws = Draws(*(part.to(device) for part in drawn))
-    crops, labels = transform.prepare(images.train_x.to(device)), images.train_y.to(device)
+    crops, labels, size = transform.prepare(images.train_x.to(device)), images.train_y.to(device), BATCH[device.type]
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, count, BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, count, size):
+            part = slice(start, start + size)
             index = draws.order[part]
             yield transform.augment(crops, index, draws.dy[part], draws.dx[part], draws.flip[part]), labels[index]
 
