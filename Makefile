@@ -66,7 +66,7 @@ test-slurm: setup ## the tests on a real Slurm on loopback (skipped, saying so, 
 check: setup ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: setup ## measure overhead, start-up and report time; writes benchmarks/results/
+bench: setup ## measure engines, curves, overhead, start-up and report time; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
 wandb-sync: setup ## upload the runs that W&B has not seen yet

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from resnet_repro import data
 from resnet_repro.training.engine import Eager, compiled, optimizer
@@ -151,6 +152,46 @@ def test_clip_reaches_the_step(tiny, digits):
     before, after = build(run, digits), advanced(run, digits, 1).net
     moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before.parameters(), strict=True)])
     assert moved.norm().item() == pytest.approx(0.1 * 0.001, rel=1e-2)
+
+
+class Operators(TorchDispatchMode):
+    """Notes the operators that PyTorch is asked for, backward ones too."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+READ_FROM_THE_DEVICE = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model=plain"],
+        ["model.shortcut_scale=0.5", "model.shortcut=B"],
+        ["model.shortcut_subsample=avgpool", "model.shortcut_pad=split"],
+        ["model.ghost_batch=64"],
+        ["model.norm=group", "optim.precision=bf16"],
+        ["model.norm=none", "optim.clip=0.1"],
+        ["data.pad=after", "data.normalize=pixel_mean", "data.flip=true"],
+    ],
+)
+def test_a_step_reads_nothing_from_the_device_and_is_the_same_operators_every_time(tiny, digits, settings):
+    # A CUDA graph can record nothing else.
+    engine = advanced(tiny(*settings), digits, 1)
+    seen = []
+    for step in (1, 2):
+        with Operators() as operators:
+            engine.advance(step, step + 1, warm_until=0)
+        seen.append(operators.names)
+    assert seen[0] == seen[1]
+    assert {"aten::convolution_backward", "aten::_fused_sgd_.tensor_lr"} <= set(seen[0])
+    assert not READ_FROM_THE_DEVICE & set(seen[0])
 
 
 def test_divergence_is_noted_with_its_first_step(tiny, digits):
