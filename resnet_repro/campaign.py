@@ -36,7 +36,7 @@ def campaign(commands: Sequence[Sequence[str]], minutes: float | None) -> int:
     code = 0
     for command in commands:
         left = [] if end is None else ["--minutes", f"{max(end - time.monotonic(), 1) / 60:.3f}"]
-        print(f"\n$ {' '.join(command[1:])} {' '.join(left)}", flush=True)
+        print(f"\n$ python {' '.join(command[1:])} {' '.join(left)}", flush=True)
         answer = subprocess.run([*command, *left], check=False).returncode
         if answer not in (0, 1):  # time is up, or the user has stopped it
             return answer
