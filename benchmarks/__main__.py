@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all of them, about 20 minutes on a CPU."""
+"""`python -m benchmarks`: all of them, about 25 minutes on a CPU."""
 
 from benchmarks import cpu, curves, engines, overhead, reporting, startup
 

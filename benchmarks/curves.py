@@ -55,9 +55,8 @@ def _row(task: str, depth: int, engine: str) -> dict[str, Any]:
 def _images(task: str) -> data.Images:
     if task == "digits":
         return data.load("digits", Path())
-    images = random_images()
-    many = [part.repeat(2, *[1] * (part.ndim - 1)) for part in (images.train_x, images.train_y)]
-    return replace(images, test_x=many[0][:TEST_IMAGES], test_y=many[1][:TEST_IMAGES])
+    images = random_images(TEST_IMAGES)
+    return replace(images, test_x=images.train_x, test_y=images.train_y)
 
 
 def _point(member: Member, step: int) -> None:

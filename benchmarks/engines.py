@@ -91,6 +91,12 @@ def _row(depth: int, name: str, precision: str, packed: int, seconds: Iterable[f
     }  # fmt: skip
 
 
+def _net(depth: int) -> nn.Module:
+    """A ResNet of the paper's width on the CPU, in NCHW."""
+    run = settings.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"])
+    return build(run, random_images())
+
+
 # The plain script ----------------------------------------------------------------------------------------------
 
 
@@ -122,10 +128,7 @@ def _plain_seconds(depth: int) -> list[float]:
         _Pictures(transforms.Compose(augment)), BATCH, shuffle=True, num_workers=min(4, cores()), pin_memory=CUDA,
         persistent_workers=True, drop_last=True,
     )  # fmt: skip
-    net = build(
-        settings.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images()
-    )
-    net.to(DEVICE).train()
+    net = _net(depth).to(DEVICE).train()
     sgd = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     batches = _endless(loader)
 
@@ -154,9 +157,7 @@ def _endless(loader: Iterable) -> Iterator:
 
 def _least_seconds(depth: int, precision: str) -> float:
     """A bound on the time of a step, from the rates of this device."""
-    net = build(
-        settings.compose([f"model.depth={depth}", "model.width=16", "env.channels_last=false"]), random_images()
-    )
+    net = _net(depth)
     x = torch.zeros(BATCH, 3, 32, 32)
     outputs: list[int] = []
     for module in net.modules():

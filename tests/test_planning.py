@@ -15,7 +15,7 @@ GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56],
 
 @pytest.fixture
 def written(tmp_path):
-    """written(grid=..., claims=...): an experiment file, sound but for what is given."""
+    """written(grid=...): an experiment file of no claims, sound but for what is given."""
 
     def write(**changes):
         content = {"question": "Why?", "source": "nobody", "grid": [GRID], "claims": [], "figures": []}
@@ -51,7 +51,7 @@ def test_one_run_written_in_two_ways_is_planned_once():
 
 def test_a_list_in_a_list_is_one_value(written):
     grid = [{"task": "digits", "optim.milestones": [[100, 200], [300], []]}]
-    planned = plan(read(written(grid=grid, claims=[], figures=[])))
+    planned = plan(read(written(grid=grid)))
     assert [p.run.optim.milestones for p in planned] == [[100, 200], [300], []]
 
 
@@ -75,7 +75,7 @@ def test_a_list_in_a_list_is_one_value(written):
     ],
 )
 def test_any_text_survives_the_way_through_the_override_grammar(written, title):
-    (planned,) = plan(read(written(grid=[{"data.title": title}], claims=[], figures=[])))
+    (planned,) = plan(read(written(grid=[{"data.title": title}])))
     assert planned.run.data.title == title
     assert compose(planned.overrides).data.title == title
 
@@ -85,7 +85,7 @@ def test_any_text_survives_the_way_through_the_override_grammar(written, title):
     [("model.ghost_batch", None, None), ("data.flip", True, True), ("optim.lr", 1e-05, 1e-05), ("optim.clip", 2, 2.0)],
 )
 def test_values_of_yaml_keep_their_type(written, key, value, expected):
-    (planned,) = plan(read(written(grid=[{key: value}], claims=[], figures=[])))
+    (planned,) = plan(read(written(grid=[{key: value}])))
     part, name = key.split(".")
     assert getattr(getattr(planned.run, part), name) == expected
     assert type(getattr(getattr(planned.run, part), name)) is type(expected)
@@ -95,7 +95,7 @@ def test_a_thousand_runs_can_be_planned(written):
     grid = [
         {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 32, 44, 56, 110], "seed": [*range(100)]}
     ]
-    planned = plan(read(written(grid=grid, claims=[], figures=[])))
+    planned = plan(read(written(grid=grid)))
     assert len(set(names(planned))) == len(planned) == 1000
 
 
