@@ -119,7 +119,7 @@ def by_hand(state, x, residual, scale):
     return x.sum((2, 3)) / x[0, 0].numel() @ state["linear.weight"].T + state["linear.bias"]
 
 
-@pytest.mark.parametrize(("residual", "scale"), [(False, 1.0), (True, 1.0), (True, 0.5)])
+@pytest.mark.parametrize(("residual", "scale"), [(False, 1.0), (True, 1.0), (True, 0.5), (True, 0.7)])
 def test_a_depth_8_network_computes_what_the_paper_describes(residual, scale):
     model = net(residual=residual, shortcut_scale=scale).double()
     with torch.no_grad():
@@ -172,11 +172,11 @@ def test_lambda_is_on_every_shortcut_or_only_on_those_of_equal_shape():
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_block_adds_lambda_times_its_shortcut_before_the_last_relu(index):
-    model = net(shortcut_scale=0.7, scale_on="identity", shortcut="B").eval()
+    model = net(shortcut_scale=0.5, scale_on="identity", shortcut="B").eval()
     block, x = model.blocks[index], torch.rand(2, [16, 16, 32][index], 8, 8)
     branch = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    scale = 0.7 if index == 0 else 1.0
-    torch.testing.assert_close(block(x), F.relu(branch + scale * block.shortcut(x)), rtol=1e-6, atol=1e-6)
+    scale = 0.5 if index == 0 else 1.0  # products with these are exact
+    assert torch.equal(block(x), F.relu(branch + scale * block.shortcut(x)))
 
 
 # Ways to run it
