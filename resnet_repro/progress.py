@@ -15,6 +15,7 @@ from rich.text import Text
 
 from resnet_repro import records
 from resnet_repro.config import cost
+from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
 
 PLAIN_SECONDS = 15.0
@@ -101,9 +102,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+class Display:
+    """What is shown while a plan is trained; the body of `shown` says a line in it with `say`."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """One line that stays, above the live screen or among the lines of a log."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
-def shown(planned: Sequence[Planned]) -> Iterator[None]:
-    """Shows the plan's progress while the body runs: a live display on a terminal, a line now and then elsewhere."""
+def shown(planned: Sequence[Planned], experiment: Experiment | None = None) -> Iterator[Display]:
+    """Shows the plan's progress while the body runs: a live display on a terminal, a line now and then elsewhere.
+
+    experiment: the one whose runs these are, so that its claims can be shown as they firm up.
+    """
     # A copy of the output, since a run in this process may redirect its own.
     with open(os.dup(1), "w") as output:
         console = Console(file=output)
@@ -112,7 +127,7 @@ def shown(planned: Sequence[Planned]) -> Iterator[None]:
         thread = threading.Thread(target=show, args=(Watch(planned), console, stop), daemon=True)
         thread.start()
         try:
-            yield
+            yield Display(console)
         finally:
             stop.set()
             thread.join()

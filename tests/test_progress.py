@@ -153,7 +153,7 @@ from resnet_repro import progress
 progress.PLAIN_SECONDS = 0.5
 planned = expand([[["task=digits", "optim.steps=400", "env.runs_dir={runs}", f"model.depth={{d}}"] for d in (20, 38)]])
 finish(planned[0])
-with progress.shown(planned), records.lock(place(planned[1])):
+with progress.shown(planned) as display, records.lock(place(planned[1])):
     reach(planned[1], 200)
     time.sleep(1.6)
     {body}
@@ -222,3 +222,9 @@ def test_a_failing_body_ends_the_display_and_is_raised(tmp_path):
     assert done.returncode == 1
     assert "KeyError" in done.stderr
     assert done.stdout.splitlines()[-1].startswith("1/2 runs done")
+
+
+def test_what_the_body_says_is_a_line_of_its_own(tmp_path):
+    said = sweep(tmp_path, "display.say('first picture: [results]/curves.png')")
+    piped = subprocess.run(said, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "first picture: [results]/curves.png" in piped.splitlines()
