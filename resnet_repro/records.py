@@ -7,32 +7,26 @@
     lock             held by the process that trains the run; dies with it
     log.txt          what the process printed
 
-Training writes it; `collect` copies it into results/<experiment>/data. No torch here.
+Training writes it; collect.py copies it into results/<experiment>/data. No torch here.
 """
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from resnet_repro.config import Run, columns
-from resnet_repro.experiment import METRICS, SHARES
-from resnet_repro.planning import Planned
+from resnet_repro.config import Run
 
 log = logging.getLogger(__name__)
 
 Row = tuple[int, str, float]
 """One point of a curve: step, metric, value."""
-
-PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")
 
 
 class Busy(RuntimeError):  # noqa: N818
@@ -248,62 +242,3 @@ def checkpoint(place: Path) -> Path | None:
             return path
         set_aside(path, "does not match its own hash")
     return None
-
-
-# Collecting ----------------------------------------------------------------------------------------------------
-
-
-def collect(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
-    """Copies the records of a plan into data/runs.csv and data/curves.csv.
-
-    A planned run without a record keeps the row it has there, if any (measured earlier, or elsewhere); rows that
-    belong to no planned run are dropped. The files stay as they are when no row would be left.
-    Returns how many rows came from records and how many were kept.
-    """
-    old_runs, old_curves = _read_table(data / "runs.csv"), _read_table(data / "curves.csv")
-    kept_runs = {row["run_id"]: row for row in old_runs}
-    kept_curves: dict[str, list[dict[str, str]]] = {}
-    for row in old_curves:
-        kept_curves.setdefault(row["run_id"], []).append(row)
-    runs: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    taken = 0
-    for plan in planned:
-        record = read(folder(plan.run, plan.id))
-        if record is not None:
-            taken += 1
-            runs.append(_row(plan, record))
-            curves += [
-                {"run_id": plan.id, "step": step, "metric": metric, "value": repr(value)}
-                for step, metric, value in read_curves(folder(plan.run, plan.id))
-            ]
-        elif plan.id in kept_runs:
-            runs.append(kept_runs[plan.id])
-            curves += kept_curves.get(plan.id, [])
-    if runs:
-        names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
-        _write_table(data / "runs.csv", [*names, *PROVENANCE], runs)
-        _write_table(data / "curves.csv", ["run_id", "step", "metric", "value"], curves)
-    return taken, len(runs) - taken
-
-
-def _row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
-    shares = {name: int(record["status_flags"][name]) for name in SHARES}
-    provenance = {k: record["provenance"].get(k) for k in PROVENANCE}
-    row = {"run_id": plan.id, **columns(plan.run), "status": record["status"], **shares}
-    return row | record["metrics"] | {k: record[k] for k in ("parameters", "diverged_step")} | provenance
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_table(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({k: "" if row.get(k) is None else row[k] for k in names} for row in rows)
-    write_atomically(path, text.getvalue().encode())

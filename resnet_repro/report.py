@@ -31,6 +31,7 @@ SOURCES = (
     "settings.py",
     "experiment.py",
     "planning.py",
+    "collect.py",
     "report.py",
     "analysis/**/*.py",
     "analysis/paper/*",

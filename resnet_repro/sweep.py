@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from resnet_repro import costs, experiment, mirror, packs, planning, progress, records, slurm, train
+from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError, cost
 from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
@@ -201,7 +202,7 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
         return 0
     for plan in own:
         plan.run.env.runs_dir = planned[0].run.env.runs_dir
-    taken, kept = records.collect(own, results / spec.id / "data")
+    taken, kept = collect_runs(own, results / spec.id / "data")
     print(f"\n{taken} runs collected" + (f", {kept} kept from before" if kept else ""))
     return report.main([spec.id, "--results", str(results)]) if taken + kept else 0
 

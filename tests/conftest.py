@@ -1,14 +1,14 @@
-"""Shared fixtures: collected data of an experiment, made up but in the form that `records.collect` writes."""
+"""Shared fixtures: collected data of an experiment, made up but in the form that `collect_runs` writes."""
 
 import csv
 import random
 
 import pytest
 
+from resnet_repro.collect import PROVENANCE
 from resnet_repro.config import columns
 from resnet_repro.experiment import METRICS, SHARES
 from resnet_repro.planning import plan
-from resnet_repro.records import PROVENANCE
 
 NAMES = ["status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE]
 

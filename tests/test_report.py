@@ -227,6 +227,7 @@ def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
 
 def test_what_collect_writes_is_what_report_reads(tmp_path):
     from resnet_repro import records
+    from resnet_repro.collect import collect_runs
     from resnet_repro.experiment import METRICS, SHARES
     from resnet_repro.planning import plan
 
@@ -239,7 +240,7 @@ def test_what_collect_writes_is_what_report_reads(tmp_path):
         record |= {"metrics": dict.fromkeys(METRICS, 60.0 + p.run.seed), "parameters": 7, "diverged_step": None}
         origin = {"seconds": 1.0, "commit": "12345678", "device": "cpu", "torch": "2.13.0", "data_sha256": "0" * 64}
         records.write(place, record | {"provenance": origin})
-    assert records.collect(planned, tmp_path / "results" / "tiny" / "data") == (8, 0)
+    assert collect_runs(planned, tmp_path / "results" / "tiny" / "data") == (8, 0)
     (verdict,) = report.render("tiny", tmp_path / "results")
     assert (verdict.estimate, verdict.n, verdict.failed) == (60.5, 2, 2)
     assert "12345678" in (tmp_path / "results" / "tiny" / "README.md").read_text()

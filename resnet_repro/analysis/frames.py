@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnet_repro.collect import PROVENANCE
 from resnet_repro.config import columns
 from resnet_repro.experiment import METRICS, SHARES, Experiment
 from resnet_repro.planning import plan, selects
-from resnet_repro.records import PROVENANCE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,147 @@
+"""From run folders to the tables of an experiment, exactly."""
+
+import csv
+import math
+
+import pytest
+
+from resnet_repro import records
+from resnet_repro.collect import collect_runs
+from resnet_repro.config import columns
+from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.planning import expand
+
+ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]
+METRIC_VALUES = {name: 100 * math.sqrt(k + 2) / 7 for k, name in enumerate(METRICS)}
+
+
+def finish(place, rows=ROWS, **changes):
+    """Writes a finished run as training does: curves, then the record."""
+    record = {
+        "status": "finished",
+        "status_flags": dict.fromkeys(SHARES, False),
+        "metrics": METRIC_VALUES,
+        "parameters": 272474,
+        "diverged_step": None,
+        "provenance": {"seconds": 7.125, "commit": "0123456789ab", "device": "a CPU", "torch": "2.13.0"},
+    }
+    records.write_curves(place, [])
+    records.append_curves(place, rows)
+    return records.write(place, record | changes)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    return expand(
+        [[[f"seed={seed}", f"env.runs_dir={tmp_path / 'runs'}", "data.title='a, \"b\"'"] for seed in range(3)]]
+    )
+
+
+def place(plan):
+    return records.folder(plan.run, plan.id)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_collecting_writes_every_setting_and_measurement_exactly(planned, tmp_path):
+    for plan in planned:
+        finish(place(plan))
+    assert collect_runs(planned, tmp_path / "data") == (3, 0)
+    runs, curves = rows_of(tmp_path / "data" / "runs.csv"), rows_of(tmp_path / "data" / "curves.csv")
+    assert [row["run_id"] for row in runs] == [plan.id for plan in planned]
+    for row, plan in zip(runs, planned, strict=True):
+        assert {k: row[k] for k in columns(plan.run)} == {
+            k: "" if v is None else str(v) for k, v in columns(plan.run).items()
+        }
+        assert {name: float(row[name]) for name in METRICS} == METRIC_VALUES
+        assert (row["status"], row["parameters"], row["diverged_step"]) == ("finished", "272474", "")
+        assert {row[name] for name in SHARES} == {"0"}
+        assert (row["commit"], row["seconds"], row["data_sha256"]) == ("0123456789ab", "7.125", "")
+    expected = [(plan.id, *row) for plan in planned for row in ROWS]
+    assert [(r["run_id"], int(r["step"]), r["metric"], float(r["value"])) for r in curves] == expected
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_collecting_again_writes_the_same_bytes(planned, tmp_path):
+    for plan in planned:
+        finish(place(plan), rows=[*ROWS, (60, "train_loss", math.nan)])
+    collect_runs(planned, tmp_path / "data")
+    first = contents(tmp_path / "data")
+    collect_runs(planned, tmp_path / "data")
+    assert contents(tmp_path / "data") == first
+    for plan in planned:  # also when they are kept from before
+        (place(plan) / "record.json").unlink()
+    assert collect_runs(planned, tmp_path / "data") == (0, 3)
+    assert contents(tmp_path / "data") == first
+
+
+def test_records_replace_rows_unmeasured_rows_are_kept_unplanned_ones_dropped(planned, tmp_path):
+    for plan in planned:
+        finish(place(plan))
+    collect_runs(planned, tmp_path / "data")
+    (place(planned[0]) / "record.json").unlink()  # measured earlier, or elsewhere
+    finish(place(planned[1]), rows=ROWS[:2], metrics=METRIC_VALUES | {"test_error": 50.0})  # measured again
+    assert collect_runs(planned[:2], tmp_path / "data") == (1, 1)
+    runs = rows_of(tmp_path / "data" / "runs.csv")
+    assert [row["run_id"] for row in runs] == [planned[0].id, planned[1].id]
+    assert [float(row["test_error"]) for row in runs] == [METRIC_VALUES["test_error"], 50.0]
+    curves = rows_of(tmp_path / "data" / "curves.csv")
+    assert [row["run_id"] for row in curves] == [planned[0].id] * 4 + [planned[1].id] * 2
+
+
+def test_a_run_that_was_never_measured_has_no_row(planned, tmp_path):
+    finish(place(planned[2]))
+    assert collect_runs(planned, tmp_path / "data") == (1, 0)
+    assert [row["run_id"] for row in rows_of(tmp_path / "data" / "runs.csv")] == [planned[2].id]
+
+
+def test_collecting_nothing_leaves_the_files_alone(planned, tmp_path):
+    assert collect_runs(planned, tmp_path / "data") == (0, 0)
+    assert not (tmp_path / "data").exists()
+    finish(place(planned[0]))
+    collect_runs(planned[:1], tmp_path / "data")
+    before = contents(tmp_path / "data")
+    assert collect_runs(planned[1:], tmp_path / "data") == (0, 0)
+    assert contents(tmp_path / "data") == before
+
+
+def test_a_diverged_run_has_empty_fields_where_nothing_was_measured(planned, tmp_path):
+    flags = dict.fromkeys(SHARES, False) | {"diverged": True}
+    finish(
+        place(planned[0]),
+        rows=[(20, "train_loss", math.inf)],
+        status="diverged",
+        status_flags=flags,
+        diverged_step=13,
+        metrics=METRIC_VALUES | {"train_loss": None},
+    )
+    collect_runs(planned, tmp_path / "data")
+    (row,) = rows_of(tmp_path / "data" / "runs.csv")
+    assert (row["status"], row["diverged"], row["diverged_step"], row["train_loss"]) == ("diverged", "1", "13", "")
+    (point,) = rows_of(tmp_path / "data" / "curves.csv")
+    assert float(point["value"]) == math.inf
+
+
+def test_a_damaged_record_is_not_collected(planned, tmp_path, caplog):
+    for plan in planned:
+        finish(place(plan))
+    collect_runs(planned, tmp_path / "data")
+    before = contents(tmp_path / "data")
+    path = place(planned[1]) / "record.json"
+    path.write_text(path.read_text().replace('"finished"', '"diverged"'))
+    assert collect_runs(planned, tmp_path / "data") == (2, 1)
+    assert contents(tmp_path / "data") == before
+    assert planned[1].id in caplog.text
+
+
+def test_no_two_columns_of_the_runs_have_one_name(planned, tmp_path):
+    finish(place(planned[0]))
+    collect_runs(planned, tmp_path / "data")
+    header = (tmp_path / "data" / "runs.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header)
