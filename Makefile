@@ -16,7 +16,7 @@ export UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep campaign plan collect status report verify test test-slurm check bench wandb-sync lock clean
+.PHONY: help setup sweep campaign plan collect status report verify test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ test: setup ## the test suite (but for test-slurm)
 
 test-slurm: setup ## the tests on a real Slurm on loopback (skipped, saying so, where it is not installed)
 	@$(BIN)/python -m pytest -m slurm -rs tests/slurm
+
+docs: setup ## build docs/ with the results into site/, and check every link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict && echo "open site/index.html"
 
 check: setup ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
