@@ -22,94 +22,103 @@ class ConfigError(ValueError):
     """A setting that is refused: names the value, the rule and the remedy."""
 
 
-def choice(default: str, *others: str) -> Any:
+def setting(default: Any, help: str) -> Any:
+    """A field with its meaning, which `train --help` and `--cfg job` show."""
+    return field(default=default, metadata={"help": help})
+
+
+def choice(default: str, *others: str, help: str) -> Any:
     """A text field that takes one of the named values."""
-    return field(default=default, metadata={"choices": (default, *others)})
+    return field(default=default, metadata={"choices": (default, *others), "help": help})
 
 
-def number(default: float | int | None, low: float = -math.inf, high: float = math.inf) -> Any:
+def number(default: float | int | None, low: float = -math.inf, high: float = math.inf, *, help: str) -> Any:
     """A finite number field with low <= value <= high; None stays None where the type allows it."""
-    return field(default=default, metadata={"low": low, "high": high})
+    return field(default=default, metadata={"low": low, "high": high, "help": help})
 
 
 @dataclass
 class Model:
     """The network (He et al. 2015, sec. 4.2). `residual` is the whole difference between plain and residual."""
 
-    depth: int = number(20, low=8)  # weighted layers, 6n + 2
-    residual: bool = True
-    width: int = number(16, low=1)  # channels of the first stage; the others have 2x and 4x
-    shortcut: str = choice("A", "B", "C")
-    shortcut_subsample: str = choice("slice", "avgpool")  # option A only
-    shortcut_pad: str = choice("append", "split")  # option A only: where the zero channels go
-    shortcut_scale: float = number(1.0, low=-1000, high=1000)  # λ in y = F(x) + λ x
-    scale_on: str = choice("all", "identity")  # λ on every shortcut, or not where the shape changes
-    norm: str = choice("batch", "group", "none")
-    ghost_batch: int | None = number(None, low=2)  # images per batch-norm batch; null: the whole batch
-    init: str = choice("he", "xavier", "lecun", "torch")
-    fan: str = choice("fan_out", "fan_in")
+    depth: int = number(20, low=8, help="weighted layers, 6n + 2")
+    residual: bool = setting(True, help="true: y = F(x) + x in every block; false: the plain net, y = F(x)")
+    width: int = number(16, low=1, help="channels of the first stage; the others have 2x and 4x")
+    shortcut: str = choice(
+        "A", "B", "C", help="where the shape changes, A: zeros, B: projections; C: projections everywhere"
+    )
+    shortcut_subsample: str = choice("slice", "avgpool", help="shortcut A: every second pixel, or their mean")
+    shortcut_pad: str = choice("append", "split", help="shortcut A: the zero channels behind, or on both sides")
+    shortcut_scale: float = number(1.0, low=-1000, high=1000, help="λ in y = F(x) + λ x")
+    scale_on: str = choice("all", "identity", help="λ on every shortcut, or not where the shape changes")
+    norm: str = choice("batch", "group", "none", help="normalisation after each convolution")
+    ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
+    init: str = choice("he", "xavier", "lecun", "torch", help="initial convolution weights; torch: its default")
+    fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
 
 
 @dataclass
 class Data:
     """The data set, what is done to its pixels, and in which order batches come."""
 
-    name: str = choice("digits", "cifar10", "cifar100", "folder")
-    title: str = "digits"  # the name in every table and figure
-    split: str = choice("full", "45k")  # 45k: a tenth of the training images is held out for selection
-    normalize: str = choice("channel", "pixel_mean", "none")
-    pad: str = choice("before", "after")  # zero padding before or after normalisation
-    crop_padding: int = number(4, low=0, high=32)  # pixels on each side, then a random crop
-    flip: bool = True
-    last_batch: str = choice("drop", "keep")
+    name: str = choice("digits", "cifar10", "cifar100", "folder", help="the images; folder: your own")
+    title: str = setting("digits", help="the data set's name in every table and figure")
+    split: str = choice("full", "45k", help="45k: a tenth of the training images is held out for selection")
+    normalize: str = choice("channel", "pixel_mean", "none", help="channel mean and deviation, or the mean image")
+    pad: str = choice("before", "after", help="zero padding before or after normalisation")
+    crop_padding: int = number(4, low=0, high=32, help="pixels added on each side before a random crop")
+    flip: bool = setting(True, help="random horizontal flips")
+    last_batch: str = choice("drop", "keep", help="an epoch's last, smaller batch")
 
 
 @dataclass
 class Optim:
     """SGD with momentum and a step schedule; every count is in steps, the batch is global."""
 
-    lr: float = number(0.1, low=0)
-    momentum: float = number(0.9, low=0, high=1)
-    nesterov: bool = False
-    weight_decay: float = number(1e-4, low=0)
-    decay_on: str = choice("all", "weights")  # weights: convolution and linear weights only
-    batch: int = number(128, low=1)
-    steps: int = number(64000, low=0)
-    milestones: list[int] = field(default_factory=lambda: [32000, 48000])
-    gamma: float = number(0.1, low=0, high=1)  # lr is multiplied by it at each milestone
-    warmup: str = choice("none", "steps", "error")
-    warmup_lr: float = number(0.01, low=0)
-    warmup_steps: int = number(400, low=0)  # the length, or with `error` the cap
-    warmup_error: float = number(80.0, low=0, high=100)  # percent; ends the warm-up of kind `error`
-    clip: float | None = number(None, low=0)  # gradient norm; null: off
-    precision: str = choice("fp32", "tf32", "bf16")
+    lr: float = number(0.1, low=0, help="learning rate")
+    momentum: float = number(0.9, low=0, high=1, help="of SGD")
+    nesterov: bool = setting(False, help="Nesterov's momentum")
+    weight_decay: float = number(1e-4, low=0, help="L2 penalty")
+    decay_on: str = choice("all", "weights", help="weights: convolution and linear weights only")
+    batch: int = number(128, low=1, help="images per step, over all devices")
+    steps: int = number(64000, low=0, help="training steps")
+    milestones: list[int] = field(
+        default_factory=lambda: [32000, 48000], metadata={"help": "steps at which the learning rate falls"}
+    )
+    gamma: float = number(0.1, low=0, high=1, help="the learning rate is multiplied by it at each milestone")
+    warmup: str = choice("none", "steps", "error", help="a lower rate at first: a number of steps, or until it learns")
+    warmup_lr: float = number(0.01, low=0, help="learning rate of the warm-up")
+    warmup_steps: int = number(400, low=0, help="its length; with warmup=error the most steps")
+    warmup_error: float = number(80.0, low=0, high=100, help="training error in percent that ends warmup=error")
+    clip: float | None = number(None, low=0, help="largest gradient norm; null: off")
+    precision: str = choice("fp32", "tf32", "bf16", help="of products and convolutions")
 
 
 @dataclass
 class Probes:
     """What is measured on the way, in steps."""
 
-    curve_every: int = number(400, low=1)  # one curve point per this many steps
-    eval_every: int = number(2000, low=0)  # test error; 0: at the end only
+    curve_every: int = number(400, low=1, help="steps per point of a learning curve")
+    eval_every: int = number(2000, low=0, help="steps between measurements of the test error; 0: at the end only")
 
 
 @dataclass
 class Env:
     """Where and how a run is computed. None of it is part of what a run is."""
 
-    runs_dir: str = "runs"
-    data_dir: str = "data"
-    download: bool = True
-    device: str = choice("auto", "cpu", "cuda")
-    devices: int = number(1, low=1)  # the batch is split over them; the numbers are those of one, up to rounding
-    engine: str = choice("eager", "graph")  # graph: the step as a CUDA graph, for packs of runs on one GPU
-    compile: bool = False  # the blocks through torch.compile: for a GPU; on a CPU it is slower
-    threads: int = number(1, low=1)
-    channels_last: bool = True
-    checkpoint_seconds: float = number(15.0, low=0)
-    wandb: str = choice("offline", "online", "disabled")
-    wandb_project: str = "resnet_repro"
-    group: str = "single"  # the experiment's id; groups the runs in W&B
+    runs_dir: str = setting("runs", help="where each run's folder lies")
+    data_dir: str = setting("data", help="where data sets lie, or your own images")
+    download: bool = setting(True, help="download a data set that is not there")
+    device: str = choice("auto", "cpu", "cuda", help="auto: a GPU if there is one")
+    devices: int = number(1, low=1, help="devices that share a batch; the numbers are those of one, up to rounding")
+    engine: str = choice("eager", "graph", help="graph: the step as a CUDA graph, for packs of runs on one GPU")
+    compile: bool = setting(False, help="the blocks through torch.compile: for a GPU; on a CPU it is slower")
+    threads: int = number(1, low=1, help="CPU threads per device")
+    channels_last: bool = setting(True, help="memory layout of the images; faster on a CPU")
+    checkpoint_seconds: float = number(15.0, low=0, help="at least so long between checkpoints")
+    wandb: str = choice("offline", "online", "disabled", help="the mirror in Weights & Biases")
+    wandb_project: str = setting("resnet_repro", help="the project there")
+    group: str = setting("single", help="groups the runs there; a sweep puts its experiment here")
 
 
 @dataclass
@@ -120,7 +129,8 @@ class Run:
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
     probes: Probes = field(default_factory=Probes)
-    seed: int = number(0, low=0, high=2**32 - 1)  # torch's generator ignores higher bits
+    # torch's generator ignores higher bits
+    seed: int = number(0, low=0, high=2**32 - 1, help="of initial weights, batch order, crops and flips")
     env: Env = field(default_factory=Env)
 
 

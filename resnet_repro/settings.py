@@ -106,16 +106,22 @@ def _set(cfg: DictConfig, override: Override) -> None:
 
 
 @lru_cache(maxsize=1)
+def known_fields() -> dict[str, Field]:
+    """Every setting's dotted key and its field of config.py."""
+    keys: dict[str, Field] = {}
+    for part in fields(Run):
+        default = part.default_factory() if callable(part.default_factory) else None
+        inner = fields(default) if is_dataclass(default) else ()
+        keys |= {f"{part.name}.{leaf.name}": leaf for leaf in inner} or {part.name: part}
+    return keys
+
+
+@lru_cache(maxsize=1)
 def known_keys() -> dict[str, str]:
     """Every setting's dotted key and the type it takes, in words."""
     words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
     words |= {"int | None": "an integer or null", "float | None": "a number or null"}
-    keys = {}
-    for part in fields(Run):
-        default = part.default_factory() if callable(part.default_factory) else None
-        for leaf in fields(default) if is_dataclass(default) else ():
-            keys[f"{part.name}.{leaf.name}"] = words.get(_type_name(leaf), "a list of integers")
-    return keys | {"seed": "an integer"}
+    return {key: words.get(_type_name(leaf), "a list of integers") for key, leaf in known_fields().items()}
 
 
 def _type_name(leaf: Field) -> str:

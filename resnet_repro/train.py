@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_repro import config, experiment, mirror, planning, progress, provenance, records, settings
+from resnet_repro import config, experiment, mirror, planning, progress, provenance, records, reference, settings
 
 
 def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> dict[str, Any]:
@@ -199,6 +199,9 @@ def _to_be_mended() -> tuple[type[Exception], ...]:
 def cli() -> None:
     """The command line: composes the overrides once before Hydra does, for errors that say what to do."""
     try:
+        if reference.asked_for(sys.argv[1:]):
+            reference.show(sys.argv[1:])
+            return
         _check_command_line(sys.argv[1:])
         main()
     except config.ConfigError as error:
@@ -211,7 +214,7 @@ def cli() -> None:
 def _check_command_line(arguments: Sequence[str]) -> None:
     multirun = bool({"-m", "--multirun"} & set(arguments))
     if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
-        return  # --help, --cfg, completion: Hydra's own
+        return  # --hydra-help, completion: Hydra's own
     overrides = [a for a in arguments if not a.startswith("-")]
     for cell in settings.product(overrides) if multirun else [overrides]:
         settings.compose(cell)

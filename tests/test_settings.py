@@ -4,13 +4,16 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from resnet_repro import reference
 from resnet_repro.config import ConfigError, model_name, run_id
 from resnet_repro.settings import CONF, compose, known_keys, resolve
 
@@ -205,3 +208,43 @@ def test_hydra_reads_every_sample_as_written():
     for line in itertools.chain.from_iterable(SAMPLE):
         (override,) = OverridesParser.create().parse_overrides([line])
         assert override.key_or_group == line.split("=")[0]
+
+
+# What each setting means -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", known_keys())
+def test_every_setting_has_a_meaning_and_says_what_it_may_be(key):
+    assert reference.meaning(key)
+    assert reference.allowed(key)
+
+
+def test_the_commented_settings_are_yaml_that_gives_the_run_back():
+    run = compose(["task=cifar10", "model=plain", "model.ghost_batch=64", "data.title=my images", "seed=3"])
+    assert yaml.safe_load(reference.commented(run)) == asdict(run)
+
+
+def test_choices_and_ranges_are_those_that_are_checked():
+    assert reference.allowed("model.norm") == "batch, group, none"
+    assert reference.allowed("model.depth") == "at least 8"
+    assert reference.allowed("optim.gamma") == "0 to 1"
+    assert reference.allowed("optim.clip") == "at least 0 or null"
+    assert reference.allowed("data.flip") == "true or false"
+
+
+def test_the_table_of_settings_fits_80_columns_and_shows_what_the_overrides_make(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    reference.show(["--help", "model.depth=56"])
+    shown = capsys.readouterr().out.split("\n\nsetting")[1]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(r"^model\.depth +56 +weighted layers, 6n \+ 2 \(at least 8\)", shown, re.M)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["seed=1", "-h"], ["--cfg", "job", "seed=1"], ["--cfg=job"]])
+def test_asking_for_the_settings_is_noticed(words):
+    assert reference.asked_for(words)
+
+
+@pytest.mark.parametrize("words", [["seed=1"], ["--cfg", "hydra"], ["--hydra-help"], ["-m", "--cfg", "job"]])
+def test_what_hydra_shows_is_left_to_it(words):
+    assert not reference.asked_for(words)

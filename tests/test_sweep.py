@@ -341,10 +341,11 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path):
     assert re.fullmatch(rf"error: no image folder in {tmp_path}/none.*\n", result.stderr)
 
 
-def test_help_and_the_composed_config_are_hydras(tmp_path):
-    assert "model: plain, resnet" in run("-m", "resnet_repro.train", "--help").stdout
+def test_help_and_the_composed_config_say_what_each_setting_means(tmp_path):
+    assert "weighted layers, 6n + 2 (at least 8)" in run("-m", "resnet_repro.train", "--help").stdout
     config = run("-m", "resnet_repro.train", "--cfg", "job", "model=plain", "model.depth=56").stdout
-    assert "  depth: 56\n  residual: false\n" in config
+    assert re.search(r"^  depth: 56 +# weighted layers, 6n \+ 2 \(at least 8\)\n  residual: false ", config, re.M)
+    assert "sweeper" in run("-m", "resnet_repro.train", "--cfg", "hydra").stdout
 
 
 def test_an_experiment_that_is_not_there_is_named(tmp_path):
