@@ -11,14 +11,16 @@ A file may also be another one with some settings changed in every cell of its g
 
 import dataclasses
 import itertools
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-import yaml
-
+from resnet_repro import documents
 from resnet_repro.config import ConfigError
+from resnet_repro.typed import problem, shown
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
@@ -42,6 +44,15 @@ SHARES = {
 }
 """Yes or no for each run; a claim on one is a share of seeds."""
 
+RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data", "site")
+"""Names in results/<id> and results/ that are other files'."""
+
+LONGEST_NAME = 200
+"""Bytes of a name: a file system holds 255, and the files of a figure or of a run have endings."""
+
+Value = str | int | float | bool | None
+"""One value of a setting or of a column."""
+
 DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid")
 
 
@@ -57,9 +68,9 @@ class Claim:
     id: str
     says: str
     metric: str
-    of: dict[str, Any]
+    of: dict[str, Value | list[Value]]
     region: list[float]
-    minus: dict[str, Any] | None = None
+    minus: dict[str, Value | list[Value]] | None = None
     best_over: str | None = None
 
 
@@ -71,7 +82,7 @@ class Figure:
     draw: str
     y: list[str]
     title: str = ""
-    where: dict[str, Any] = field(default_factory=dict)  # only these runs
+    where: dict[str, Value | list[Value]] = field(default_factory=dict)  # only these runs
     panel: str | None = None  # one panel for each value of this column
     hue: str = "model"  # one colour for each value of this column
     paper: str | None = None  # a published curve to draw beside ours (resnet_repro/analysis/paper/<name>.csv)
@@ -84,7 +95,7 @@ class Experiment:
     id: str
     question: str
     source: str
-    grid: list[dict[str, Any]]
+    grid: list[dict[str, Value | list[Value | list[Value]]]]
     claims: list[Claim]
     figures: list[Figure]
     expected: str = ""
@@ -97,22 +108,46 @@ def ids() -> list[str]:
 
 def load(name: str) -> Experiment:
     """The experiment of experiments/<name>.yaml. Raises ConfigError naming the mistake, if there is one."""
-    path = EXPERIMENTS / f"{name}.yaml"
-    if not path.exists():
+    path = EXPERIMENTS / f"{named(name, 'an experiment')}.yaml"
+    if not path.is_file():
         raise ConfigError(f"no experiment {name!r}; there are {', '.join(ids())} (experiments/*.yaml)")
     return read(path)
 
 
+def named(name: Any, what: str) -> str:
+    """The name, which becomes that of files and folders on every system, and a label in tables.
+
+    Raises ConfigError for anything but letters, digits, `_`, `-` and `.` behind a first letter or digit (hence for
+    separators, `..`, an absolute path, spaces and control characters), and for one that is too long or taken.
+    """
+    rule = f"letters, digits, _, - and . behind a letter or digit, at most {LONGEST_NAME} bytes"
+    if not isinstance(name, str) or not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise ConfigError(f"{what} must be called by {rule}, got {shown(name)}")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(f"{what} must be called by {rule}; it has {len(name.encode())}: {shown(name)}")
+    if same(name) in map(same, RESERVED):
+        raise ConfigError(f"{what} cannot be called {name!r}, which is another file's name ({', '.join(RESERVED)})")
+    return name
+
+
+def same(name: str) -> str:
+    """Equal for names that are one file on some file system: upper and lower case, composed and decomposed letters."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def read(path: Path) -> Experiment:
     """The experiment in a YAML file. Raises ConfigError."""
-    content = _content(path)
+    named(path.stem, f"the experiment of {shown(str(path))}")
+    content = _content(path, ())
+    if isinstance(content, dict):
+        content = content | {key: [] for key in ("claims", "figures") if content.get(key, ...) is None}
     _check_keys(content, Experiment, str(path), ignore=("id",))
-    claims = [_build(Claim, c, f"{path}: claim {i + 1}") for i, c in enumerate(content.pop("claims") or [])]
-    figures = [_build(Figure, f, f"{path}: figure {i + 1}") for i, f in enumerate(content.pop("figures") or [])]
-    experiment = Experiment(id=path.stem, claims=claims, figures=figures, **content)
+    claims = [_build(Claim, claim, f"{path}: claim {i + 1}") for i, claim in enumerate(content["claims"])]
+    figures = [_build(Figure, figure, f"{path}: figure {i + 1}") for i, figure in enumerate(content["figures"])]
+    experiment = Experiment(**content | {"id": path.stem, "claims": claims, "figures": figures})
     _check_grid(experiment.grid, path)
-    _check_distinct([claim.id for claim in claims], f"{path}: claim")
-    _check_distinct([figure.name for figure in figures], f"{path}: figure")
+    _check_names([claim.id for claim in claims], f"{path}: claim")
+    _check_names([figure.name for figure in figures], f"{path}: figure")
     for claim in claims:
         _check_claim(claim, path)
     for figure in figures:
@@ -120,35 +155,31 @@ def read(path: Path) -> Experiment:
     return experiment
 
 
-def _content(path: Path) -> Any:
-    """What the file says; of one with a `base`, what that says with the settings of `set` in its grid."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+def _content(path: Path, above: Sequence[Path]) -> Any:
+    """What the file says; of one with a `base`, what that says with the settings of `set` in its grid.
+
+    above: the files of which this one is the base.
+    """
+    content = documents.read(path)
     if not isinstance(content, dict) or "base" not in content:
         return content
     known = ("base", "set", "expected")
     if set(content) - set(known) or not isinstance(content.get("set"), dict):
-        raise ConfigError(f"{path}: with a base, the keys are {', '.join(known)}, and set is a mapping; got {content}")
-    base = path.with_name(f"{content['base']}.yaml")
-    if not base.exists() or base == path:
-        raise ConfigError(f"{path}: base must be another experiment ({', '.join(ids())}), got {content['base']!r}")
-    origin = _content(base)
+        raise ConfigError(
+            f"{path}: with a base, the keys are {', '.join(known)}, and set is a mapping; got {shown(content)}"
+        )
+    base = path.with_name(f"{named(content['base'], f'{path}: base')}.yaml")
+    if not base.is_file() or base in (*above, path):
+        raise ConfigError(
+            f"{path}: base must be another experiment ({', '.join(ids())}) that does not lead back here, "
+            f"got {content['base']!r}"
+        )
+    origin = _content(base, (*above, path))
+    if not isinstance(origin, dict):
+        raise ConfigError(f"{base} must be a mapping of keys, got {shown(origin)}")
     _check_grid(origin.get("grid"), base)
     grid = [{**block, **content["set"]} for block in origin["grid"]]
     return {**origin, "grid": grid, "expected": content.get("expected", "")}
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, as YAML does and PyYAML does not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _build(kind: type, content: dict[str, Any], where: str) -> Any:
@@ -157,41 +188,48 @@ def _build(kind: type, content: dict[str, Any], where: str) -> Any:
 
 
 def _check_keys(content: Any, kind: type, where: str, ignore: Sequence[str] = ()) -> None:
+    """Refuses a key that the dataclass does not have, one that is missing, and a value of another type."""
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} must be a mapping of keys, got {content!r}")
+        raise ConfigError(f"{where} must be a mapping of keys, got {shown(content)}")
     known = {f.name: f for f in dataclasses.fields(kind) if f.name not in ignore}
-    unknown = sorted(set(content) - set(known))
+    unknown = sorted(set(content) - set(known), key=str)
     missing = [
         k for k, f in known.items()
         if k not in content and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]  # fmt: skip
     if unknown or missing:
-        raise ConfigError(f"{where}: unknown keys {unknown}, missing keys {missing}; known are {', '.join(known)}")
+        raise ConfigError(
+            f"{where}: unknown keys {shown(unknown)}, missing keys {missing}; known are {', '.join(known)}"
+        )
+    types = get_type_hints(kind)
+    for key, value in content.items():
+        if said := problem(value, types[key], key):
+            raise ConfigError(f"{where}: {said}")
 
 
 def _check_grid(grid: Any, path: Path) -> None:
     if not isinstance(grid, list) or not grid or not all(isinstance(block, dict) for block in grid):
-        raise ConfigError(f"{path}: grid must be a list of mappings from settings to values, got {grid!r}")
+        raise ConfigError(f"{path}: grid must be a list of mappings from settings to values, got {shown(grid)}")
     for key, values in itertools.chain.from_iterable(block.items() for block in grid):
         if values == []:
             raise ConfigError(f"{path}: the grid gives no value for {key}; name one, or leave the key out")
 
 
-def _check_distinct(names: list[Any], what: str) -> None:
+def _check_names(names: list[Any], what: str) -> None:
+    """Refuses a name that no file can have, and two that would be one file."""
+    taken: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if same(named(name, what)) in taken:
             raise ConfigError(f"{what} {name!r} stands twice; every one needs a name of its own")
+        taken.add(same(name))
 
 
 def _check_claim(claim: Claim, path: Path) -> None:
     where = f"{path}: claim {claim.id!r}"
     if claim.metric not in [*METRICS, *SHARES]:
         raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS | SHARES)}, got {claim.metric!r}")
-    _check_where(claim.of, f"{where}: of")
-    if claim.minus is not None:
-        _check_where(claim.minus, f"{where}: minus")
-    ends = claim.region if isinstance(claim.region, list) else []
-    if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
+    ends = claim.region
+    if len(ends) != 2 or not ends[0] < ends[1]:
         raise ConfigError(f"{where}: region must be [low, high], two numbers with low < high, got {claim.region!r}")
     if claim.metric in SHARES and claim.minus is not None:
         raise ConfigError(f"{where}: a share of seeds ({claim.metric}) takes no `minus`; make it two claims")
@@ -201,13 +239,7 @@ def _check_figure(figure: Figure, path: Path) -> None:
     where = f"{path}: figure {figure.name!r}"
     if figure.draw not in DRAWINGS:
         raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {figure.draw!r}")
-    if not isinstance(figure.y, list) or not figure.y or not all(metric in [*METRICS] for metric in figure.y):
+    if not figure.y or not all(metric in [*METRICS] for metric in figure.y):
         raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {figure.y!r}")
-    _check_where(figure.where, f"{where}: where")
-    if figure.paper is not None and not (PAPER / f"{figure.paper}.csv").exists():
+    if figure.paper is not None and not (PAPER / f"{named(figure.paper, f'{where}: paper')}.csv").exists():
         raise ConfigError(f"{where}: no published curve {figure.paper!r} in {PAPER}; leave paper out")
-
-
-def _check_where(where: Any, place: str) -> None:
-    if not isinstance(where, dict):
-        raise ConfigError(f"{place} must be a mapping from columns to values, as {{depth: 56}}, got {where!r}")

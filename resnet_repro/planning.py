@@ -4,6 +4,7 @@ A claim or figure that selects no run, or does not say which, is refused here, b
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from resnet_repro.config import ConfigError, Env, Run, columns, run_id
 from resnet_repro.experiment import Claim, Experiment
-from resnet_repro.settings import compose, parse, product
+from resnet_repro.settings import check_count, compose, parse, product
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
         for key, values in block.items()
         if key not in replaced
     ]
+    check_count(math.prod(map(len, axes)) * len(extras))
     return [[*cell, *extra] for cell in itertools.product(*axes) for extra in extras]
 
 

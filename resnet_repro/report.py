@@ -36,7 +36,6 @@ SOURCES = (
     "analysis/**/*.py",
     "analysis/paper/*",
 )
-RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data")
 COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
 
 
@@ -76,8 +75,6 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     from resnet_repro.analysis import figures, frames, page, tables, typeset
 
     e = experiment.load(name)
-    if clash := [figure.name for figure in e.figures if figure.name in RESERVED]:
-        raise ConfigError(f"experiment {name}: a figure cannot be called {clash[0]}, which is another file's name")
     measured = frames.load(e, folder)
     if measured.unplanned:
         print(f"{name}: {measured.unplanned} collected runs belong to no run of the plan and are left out")

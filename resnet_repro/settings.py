@@ -7,6 +7,7 @@ Nothing here imports torch, so planning a sweep starts at once.
 import copy
 import difflib
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +27,8 @@ from resnet_repro.config import ConfigError, Run, check
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "task")
+CELLS = 100_000
+"""Runs in one sweep at most: a mistyped range is refused at once, instead of filling the memory."""
 
 
 def compose(overrides: Sequence[str]) -> Run:
@@ -164,14 +167,39 @@ def _checked(cfg: DictConfig) -> Run:
 
 
 def product(overrides: Sequence[str]) -> list[list[str]]:
-    """The cells of a Hydra sweep: `["seed=0,1", "task=digits"]` gives two lists of single-valued overrides."""
-    return [list(cell) for cell in itertools.product(*(_values(o) for o in parse(overrides)))]
+    """The cells of a Hydra sweep: `["seed=0,1", "task=digits"]` gives two lists of single-valued overrides.
+
+    Raises ConfigError for more than CELLS of them.
+    """
+    axes = [_values(o) for o in parse(overrides)]
+    check_count(math.prod(map(len, axes)))
+    return [list(cell) for cell in itertools.product(*axes)]
+
+
+def check_count(cells: float) -> None:
+    """Refuses a sweep of too many cells; asked before they are made."""
+    if not cells <= CELLS:
+        raise ConfigError(
+            f"{cells:,.0f} runs in one sweep; at most {CELLS:,}: name fewer values, or make several sweeps"
+        )
 
 
 def _values(override: Override) -> list[str]:
+    """The overrides of one value each that a sweep override stands for."""
     if not override.is_sweep_override():
         return [override.input_line or ""]
     try:
-        return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
-    except HydraException as error:  # glob(*), interval(0, 1)
+        _check_range(override.value())
+        values = [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+    except (HydraException, ArithmeticError) as error:  # glob(*), interval(0, 1), range(0, nan)
         raise ConfigError(f"{override.input_line!r}: write out the values, as in seed=0,1,2") from error
+    if not values:
+        raise ConfigError(f"{override.input_line!r} names no value: write them out, as in seed=0,1,2")
+    return values
+
+
+def _check_range(sweep: Any) -> None:
+    if isinstance(sweep, RangeSweep):
+        assert sweep.start is not None
+        assert sweep.stop is not None
+        check_count(abs(sweep.stop - sweep.start) / abs(sweep.step))

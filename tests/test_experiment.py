@@ -116,22 +116,22 @@ MISTAKES = [
     ({"clams": []}, ["unknown keys ['clams']", "claims"]),
     ({"grid": []}, ["grid must be a list", "[]"]),
     ({"grid": {"seed": [0]}}, ["grid must be a list", "{'seed': [0]}"]),
-    ({"grid": ["seed"]}, ["grid must be a list", "['seed']"]),
+    ({"grid": ["seed"]}, ["each of grid must be a mapping", "'seed'"]),
     ({"grid": [{"seed": []}]}, ["no value for seed"]),
     ({"grid": [{"model.dpeth": [20]}]}, ["model.dpeth", "model.depth"]),
     ({"grid": [{"model.depth": [20, 21]}]}, ["21", "6n + 2"]),
     ({"grid": [{"optim.milestones": [100, 200]}]}, ["optim.milestones", "a list of integers", "100"]),
-    ({"claims": ["deeper is worse"]}, ["claim 1", "mapping", "deeper is worse"]),
+    ({"claims": ["deeper is worse"]}, ["claims", "mapping", "deeper is worse"]),
     (claim(metrics="x"), ["claim 1", "unknown keys ['metrics']"]),
     ({"claims": [CLAIM, CLAIM]}, ["claim 'deeper-is-worse' stands twice"]),
     (claim(metric="accuracy"), ["'accuracy'", "train_error_clean", "failed"]),
-    (claim(metric=["test_error"]), ["['test_error']", "train_error_clean"]),
+    (claim(metric=["test_error"]), ["metric must be text", "['test_error']"]),
     (claim(region=[1, 0]), ["[1, 0]", "low < high"]),
     (claim(region=[1, 1]), ["[1, 1]", "low < high"]),
     (claim(region=[0, math.nan]), ["nan", "low < high"]),
     (claim(region=[0]), ["[0]", "low < high"]),
-    (claim(region=5), ["5", "[low, high]"]),
-    (claim(region=["0", "1e-1"]), ["'1e-1'", "two numbers"]),
+    (claim(region=5), ["region must be a list of numbers", "5"]),
+    (claim(region=["0", "1e-1"]), ["region must be a number", "'0'"]),
     (claim(metric="failed"), ["failed", "takes no `minus`", "two claims"]),
     (claim(of="plain"), ["of must be a mapping", "'plain'"]),
     (claim(minus=["plain"]), ["minus must be a mapping", "['plain']"]),
@@ -153,6 +153,8 @@ MISTAKES = [
     (figure(where={"depth": 32}), ["selects no run", "depth is 20, 56"]),
     (figure(hue="detph"), ["no column 'detph'"]),
     (figure(panel="detph"), ["no column 'detph'"]),
+    (figure(name="errors"), ["figure cannot be called 'errors'", "another file's name"]),
+    ({"figures": [FIGURE, FIGURE | {"name": "Curves"}]}, ["figure 'Curves' stands twice"]),
     (figure(paper="he2015-fig7"), ["no published curve 'he2015-fig7'"]),
 ]
 
@@ -204,6 +206,99 @@ def test_every_metric_has_words_for_an_axis():
     assert all(words.strip() for words in (METRICS | SHARES).values())
     assert all(("%" in words) == ("error" in name) for name, words in METRICS.items())
     assert experiment.EXPERIMENTS.is_dir()
+
+
+# Files that nobody would write in good faith -------------------------------------------------------------------
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
+    f"{b}: &{b} [{', '.join(['*' + a] * 10)}]" for a, b in itertools.pairwise("abcdefghi")
+)
+MERGES = "a: &a {x: 1}\n" + "\n".join(
+    f"{b}: &{b} {{<<: [{', '.join(['*' + a] * 10)}]}}" for a, b in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "more than 100000 values"),
+        (MERGES, "more than 100000 values"),
+        ("a: &a [*a]", "nested more than 20 deep"),
+        ("a: " + "[" * 50 + "]" * 50, "nested more than 20 deep"),
+        ("a: " + "[" * 100_000, "nested more than 20 deep"),
+        ("a: " + "x" * 2_000_000, "has 2000003 bytes"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+        ("a: 2020-13-45", "not valid YAML"),
+        ("a: \0", "not valid YAML"),
+        ("a: !!python/object:os.system x", "not valid YAML"),
+        ("? [a]\n: 1", "not valid YAML"),
+        ("- a\nb", "not valid YAML"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_a_hostile_document_is_refused_in_one_line(tmp_path, text, said):
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_alias_stands_for_what_it_names(written):
+    path = written()
+    path.write_text(yaml.safe_dump({"question": "Why?", "source": "nobody", "claims": [], "figures": []}))
+    path.write_text(
+        path.read_text() + "grid:\n- &a {task: digits, seed: [0, 1]}\n- {<<: *a, model: plain}\n"
+    )  # fmt: skip
+    assert len(plan(read(path))) == 4
+
+
+NAMES = ["../x", "/etc/passwd", "..", ".", "", ".hidden", "a/b", "a\\b", "a\nb", "a\0b", "a b", "x" * 201, "é" * 101,
+         "-x", "con:", "data", "DATA", "ReadMe", "*", "${x}", "a\u202eb", "\ud800"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_what_is_no_name_is_refused_wherever_a_name_becomes_a_path(written, derived, name):
+    for use in (
+        lambda: load(name),
+        lambda: read(derived(base=name)),
+        lambda: read(written(**figure(name=name))),
+        lambda: read(written(**figure(paper=name))),
+        lambda: read(written(**claim(id=name))),
+    ):
+        with pytest.raises(ConfigError, match=r"must be called by letters, digits|cannot be called") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["depth", "fig-1.2", "λ_eins", "7", "x" * 200])
+def test_what_is_a_name_may_be_one(written, name):
+    assert read(written(**figure(name=name))).figures[0].name == name
+
+
+def test_a_base_that_leads_back_is_refused(written, tmp_path):
+    for name, base in ("a", "b"), ("b", "c"), ("c", "a"), ("self", "self"):
+        (tmp_path / f"{name}.yaml").write_text(f"base: {base}\nset: {{seed: 0}}\n")
+    for name in ("a", "b", "c", "self"):
+        with pytest.raises(ConfigError, match="does not lead back here"):
+            read(tmp_path / f"{name}.yaml")
+
+
+def test_a_base_of_a_base_is_read(written, tmp_path):
+    written()
+    (tmp_path / "one.yaml").write_text("base: made-up\nset: {seed: 0}\n")
+    (tmp_path / "two.yaml").write_text("base: one\nset: {optim.lr: 0.2}\n")
+    assert [(p.run.seed, p.run.optim.lr) for p in plan(read(tmp_path / "two.yaml"))] == [(0, 0.2)] * 4
+
+
+@pytest.mark.parametrize("text", ["- a list", "3"])
+def test_a_base_that_is_no_experiment_is_refused(tmp_path, text):
+    (tmp_path / "odd.yaml").write_text(text)
+    (tmp_path / "top.yaml").write_text("base: odd\nset: {seed: 0}\n")
+    with pytest.raises(ConfigError, match=r"odd\.yaml must be a mapping"):
+        read(tmp_path / "top.yaml")
 
 
 # On top of another ---------------------------------------------------------------------------------------------

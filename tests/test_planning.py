@@ -166,6 +166,35 @@ def test_a_sweep_without_definite_values_is_refused(override):
         product([override])
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["seed=range(1000000)", "seed=range(0,1e30)", "seed=shuffle(range(0,10000000000))", "optim.lr=range(0,1,1e-9)"],
+)
+def test_a_sweep_of_too_many_runs_is_refused_before_it_is_written_out(override):
+    with pytest.raises(ConfigError, match="runs in one sweep; at most 100,000: name fewer values"):
+        product([override])
+
+
+def test_a_grid_of_a_million_cells_is_refused_before_it_is_written_out(written):
+    block = {"seed": list(range(1000)), "optim.lr": [k / 1000 for k in range(1000)], "task": "digits"}
+    with pytest.raises(ConfigError, match="1,000,000 runs in one sweep; at most 100,000"):
+        plan(read(written(grid=[block])))
+    with pytest.raises(ConfigError, match="360,000 runs in one sweep; at most 100,000"):
+        plan(read(written()), ["optim.momentum=choice(0.1,0.2,0.3)", "optim.steps=range(10000)"])
+
+
+@pytest.mark.parametrize("override", ["seed=range(0)", "seed=range(5,1)"])
+def test_a_sweep_over_nothing_is_refused(override):
+    with pytest.raises(ConfigError, match="names no value"):
+        product([override])
+
+
+@pytest.mark.parametrize("override", ["seed=range(0,9,0)", "optim.lr=range(0,nan)"])
+def test_a_range_that_never_ends_is_refused(override):
+    with pytest.raises(ConfigError, match=r"in one sweep|write out the values"):
+        product([override])
+
+
 # Selecting -----------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from resnet_repro import report
-from resnet_repro.config import ConfigError
 from resnet_repro.experiment import load
 
 NAME = "degradation-digits"
@@ -186,17 +185,6 @@ def test_one_experiments_mistake_leaves_the_others_their_report(results, write_d
     captured = capsys.readouterr()
     assert "runs on digits saw different data" in captured.err
     assert "A 56-layer plain net" in captured.out
-
-
-def test_a_figure_cannot_take_the_name_of_another_file(results, write_data, tmp_path, monkeypatch):
-    (tmp_path / "clash.yaml").write_text(
-        "question: x\nsource: x\ngrid: [{seed: [0, 1]}]\nclaims: []\n"
-        "figures: [{name: errors, draw: error_by_depth, y: [test_error]}]\n"
-    )
-    monkeypatch.setattr("resnet_repro.experiment.EXPERIMENTS", tmp_path)
-    write_data(load("clash"), results / "clash", lambda settings: {"errors": 1.0})
-    with pytest.raises(ConfigError, match="a figure cannot be called errors"):
-        report.render("clash", results)
 
 
 def test_another_process_elsewhere_writes_the_same_bytes(results, tmp_path_factory):
