@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import table
-from resnet_repro import experiment, planning
+from resnet_repro import experiment, metrics, planning
 from resnet_repro.config import columns
 
 EXPERIMENT = "degradation-digits"
@@ -42,8 +42,8 @@ def _write_records(planned: list[planning.Planned], data: Path) -> None:
     for plan in planned:
         row = columns(plan.run)
         final = rng.uniform(0, row["depth"] if row["model"] == "plain" else 5)
-        errors = {name: final + rng.random() for name in experiment.METRICS if name != "valid_error"}
-        flags = dict.fromkeys(experiment.SHARES, 0) | {"failed": int(errors["test_error"] > 20)}
+        errors = {name: final + rng.random() for name in metrics.METRICS if name != "valid_error"}
+        flags = dict.fromkeys(metrics.SHARES, 0) | {"failed": int(errors["test_error"] > 20)}
         runs.append({"run_id": plan.id, **row, "status": "finished", **flags, **errors, "parameters": 1, "seconds": 1})
         for step in range(20, 401, 20):
             for metric in ("train_error_running", "train_loss", "test_error"):

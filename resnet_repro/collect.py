@@ -8,7 +8,7 @@ from typing import Any
 
 from resnet_repro import records
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
 PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")

@@ -20,29 +20,11 @@ from typing import Any, get_type_hints
 
 from resnet_repro import documents
 from resnet_repro.config import ConfigError
+from resnet_repro.metrics import METRICS, QUANTITIES, SHARES
 from resnet_repro.typed import problem, shown
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
-
-METRICS = {
-    "train_error_running": "training error, running (augmented batches, training mode), %",
-    "train_error_augmented": "training error (augmented images, evaluation mode), %",
-    "train_error_clean": "training error (clean images, evaluation mode), %",
-    "train_error_exact_bn": "training error (clean images, exact batch-norm statistics), %",
-    "valid_error": "validation error, %",
-    "test_error": "test error, %",
-    "test_error_exact_bn": "test error (exact batch-norm statistics), %",
-    "train_loss": "training loss, running (cross-entropy), nats",
-}
-"""What is measured of a run, with the words for an axis label."""
-
-SHARES = {
-    "diverged": "share of seeds that diverged (non-finite loss)",
-    "stuck": "share of seeds stuck at chance (training error)",
-    "failed": "share of seeds that failed (test error above 20 %, He et al. 2016, table 1)",
-}
-"""Yes or no for each run; a claim on one is a share of seeds."""
 
 RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data", "site")
 """Names in results/<id> and results/ that are other files'."""
@@ -226,8 +208,8 @@ def _check_names(names: list[Any], what: str) -> None:
 
 def _check_claim(claim: Claim, path: Path) -> None:
     where = f"{path}: claim {claim.id!r}"
-    if claim.metric not in [*METRICS, *SHARES]:
-        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS | SHARES)}, got {claim.metric!r}")
+    if claim.metric not in [*QUANTITIES]:
+        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS + SHARES)}, got {claim.metric!r}")
     ends = claim.region
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise ConfigError(f"{where}: region must be [low, high], two numbers with low < high, got {claim.region!r}")

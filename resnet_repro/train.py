@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_repro import config, experiment, mirror, planning, progress, provenance, records, reference, settings
+from resnet_repro import config, metrics, mirror, planning, progress, provenance, records, reference, settings
 
 
 def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> dict[str, Any]:
@@ -118,22 +118,21 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
     from resnet_repro.probes.status import status, status_flags
 
     run = member.run
-    errors = member.running | final_errors(
+    measured = member.running | final_errors(
         member.net, member.images, member.engine.transform, batch=run.optim.batch, flip=run.data.flip, seed=run.seed,
         bf16=run.optim.precision == "bf16",
     )  # fmt: skip
-    loss = errors.pop("train_loss", None)
     diverged = member.diverged_step is not None
     if diverged:  # its outputs are no numbers
-        errors, loss = dict.fromkeys(errors, 100.0), None
-    flags = status_flags(errors, member.images.train_y, diverged)
+        measured = {name: metrics.of_diverged(name) for name in measured}
+    flags = status_flags(measured, member.images.train_y, diverged)
     machine = provenance.describe(member.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
     how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3)}
     return {
         "status": status(flags),
         "status_flags": flags,
-        "metrics": {**errors, "train_loss": loss},
+        "metrics": {"train_loss": None, **measured},
         "parameters": sum(p.numel() for p in member.net.parameters()),
         "steps_done": member.step,
         "diverged_step": member.diverged_step,
@@ -185,7 +184,7 @@ def main(cfg: DictConfig) -> str:
         sys.exit(f"error: {error}")
     print(f"{record['status']}: {records.folder(run, planned.id)}/record.json")
     for name, value in record["metrics"].items():
-        print(f"  {experiment.METRICS[name]:<70} {'none' if value is None else f'{value:.3f}'}")
+        print(f"  {metrics.QUANTITIES[name].label:<70} {'none' if value is None else f'{value:.3f}'}")
     return record["status"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from resnet_repro.collect import PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import plan
 
 NAMES = ["status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE]

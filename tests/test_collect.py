@@ -8,7 +8,7 @@ import pytest
 from resnet_repro import records
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import expand
 
 ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]

@@ -16,7 +16,7 @@ import pytest
 
 from resnet_repro import mirror, records
 from resnet_repro.config import columns
-from resnet_repro.experiment import SHARES
+from resnet_repro.metrics import SHARES
 from resnet_repro.planning import expand
 
 HERE = Path(__file__).resolve().parent

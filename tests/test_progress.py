@@ -10,7 +10,7 @@ import time
 import pytest
 
 from resnet_repro import records
-from resnet_repro.experiment import SHARES
+from resnet_repro.metrics import SHARES
 from resnet_repro.planning import expand
 from resnet_repro.progress import Snapshot, Watch, duration, line
 

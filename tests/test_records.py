@@ -13,7 +13,7 @@ import time
 import pytest
 
 from resnet_repro import records
-from resnet_repro.experiment import METRICS, SHARES
+from resnet_repro.metrics import METRICS, SHARES
 
 ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]
 METRIC_VALUES = {name: 100 * math.sqrt(k + 2) / 7 for k, name in enumerate(METRICS)}

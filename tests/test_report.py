@@ -216,7 +216,7 @@ def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
 def test_what_collect_writes_is_what_report_reads(tmp_path):
     from resnet_repro import records
     from resnet_repro.collect import collect_runs
-    from resnet_repro.experiment import METRICS, SHARES
+    from resnet_repro.metrics import METRICS, SHARES
     from resnet_repro.planning import plan
 
     planned = plan(load("tiny"))

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis.frames import ERRORS, Measured
+from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.stats import Estimate, exact_interval, paired_differences, t_interval
-from resnet_repro.experiment import SHARES, Claim
+from resnet_repro.experiment import Claim
+from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +138,7 @@ def mean_of(metric: str, values: Sequence[float]) -> Estimate:
     """
     if metric in SHARES:
         return exact_interval(int(sum(values)), len(values))
-    return t_interval(values).cut(0, 100 if metric in ERRORS else math.inf)
+    return t_interval(values).cut(QUANTITIES[metric].low, QUANTITIES[metric].high)
 
 
 def _place(estimate: Estimate, low: float, high: float, ends_belong: bool) -> str:

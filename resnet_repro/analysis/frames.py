@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.collect import PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.experiment import METRICS, SHARES, Experiment
+from resnet_repro.experiment import Experiment
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import plan, selects
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ERRORS = tuple(name for name in METRICS if "error" in name)
 MEASURED = ("status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE)
 
 

@@ -8,7 +8,8 @@ from resnet_repro.analysis.figures.style import title as figure_title
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import estimate, region
 from resnet_repro.analysis.typeset import Table, markdown
-from resnet_repro.experiment import METRICS, SHARES, Experiment
+from resnet_repro.experiment import Experiment
+from resnet_repro.metrics import QUANTITIES, SHARES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ def _count(measured: Measured) -> str:
 
 def _glossary(e: Experiment) -> str:
     used = {claim.metric for claim in e.claims}
-    return "\n".join(f"- `{name}`: {words}" for name, words in (METRICS | SHARES).items() if name in used)
+    return "\n".join(f"- `{name}`: {quantity.label}" for name, quantity in QUANTITIES.items() if name in used)
 
 
 def _figure(measured: Measured, name: str, caption: str) -> str:

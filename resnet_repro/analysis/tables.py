@@ -7,24 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis import published
 from resnet_repro.analysis.claims import Verdict, mean_of
-from resnet_repro.analysis.frames import ERRORS, Measured, cells, text, varying
+from resnet_repro.analysis.frames import Measured, cells, text, varying
 from resnet_repro.analysis.stats import t_interval
 from resnet_repro.analysis.typeset import Table
-from resnet_repro.experiment import SHARES
+from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-HEADS = {
-    "train_error_running": ("training error, %", "running"),
-    "train_error_augmented": ("training error, %", "augmented"),
-    "train_error_clean": ("training error, %", "clean"),
-    "train_error_exact_bn": ("training error, %", "exact BN"),
-    "valid_error": ("validation error, %", ""),
-    "test_error": ("test error, %", ""),
-    "test_error_exact_bn": ("test error, %", "exact BN"),
-}
-"""Head and subhead of the column of each error of experiment.METRICS."""
 
 # Verdicts ------------------------------------------------------------------------------------------------------
 
@@ -91,7 +80,7 @@ def error_table(measured: Measured) -> Table:
     settings = varying(measured.runs, measured.settings)
     metrics = [m for m in ERRORS if measured.runs[m].notna().any()]
     numbers = [_error_row(cell, runs, metrics) for cell, runs in cells(measured.runs, settings)]
-    head = [*((k, "") for k in settings), ("n", ""), *(HEADS[m] for m in metrics), *(("runs", s) for s in SHARES)]
+    head = [*((k, "") for k in settings), ("n", ""), *(QUANTITIES[q].column for q in (*metrics, *SHARES))]
     rows = [
         [
             *(text(row[k]) for k in settings),

@@ -4,7 +4,8 @@ import pytest
 
 from resnet_repro.analysis import frames
 from resnet_repro.analysis.claims import decide, read_verdicts
-from resnet_repro.experiment import METRICS, Claim, Experiment
+from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.metrics import METRICS
 from resnet_repro.report import render
 
 PLAIN, RESNET = {"model": "plain"}, {"model": "resnet"}

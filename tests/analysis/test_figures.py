@@ -10,7 +10,8 @@ import pytest
 from scipy import stats as reference
 
 from resnet_repro.analysis import figures, frames
-from resnet_repro.experiment import EXPERIMENTS, METRICS, Experiment, Figure, load
+from resnet_repro.experiment import EXPERIMENTS, Experiment, Figure, load
+from resnet_repro.metrics import METRICS
 
 SEEDS = [0, 1, 2]
 

@@ -5,8 +5,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from resnet_repro.analysis.figures import learning_curves, seed_errors, style
-from resnet_repro.analysis.frames import ERRORS, Measured, cells, varying
+from resnet_repro.analysis.frames import Measured, cells, varying
 from resnet_repro.experiment import Figure
+from resnet_repro.metrics import ERRORS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_repro.analysis import published
 from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
-from resnet_repro.analysis.frames import ERRORS, Measured, cells
-from resnet_repro.experiment import METRICS, Figure
+from resnet_repro.analysis.frames import Measured, cells
+from resnet_repro.experiment import Figure
+from resnet_repro.metrics import ERRORS, QUANTITIES, of_diverged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def _over_seeds(curves: "pd.DataFrame", runs: "pd.DataFrame", metric: str) -> "p
     by_run = points.pivot(index="step", columns="run_id", values="value").reindex(columns=runs.index)
     if metric in ERRORS:
         diverged = runs.index[runs["diverged"] == 1]
-        by_run[diverged] = by_run[diverged].fillna(100.0)
+        by_run[diverged] = by_run[diverged].fillna(of_diverged(metric))
     over = by_run.agg(["mean", "min", "max", "count"], axis=1)
     return over.set_axis(["mean", "low", "high", "n"], axis=1).astype({"n": int}).reset_index()
 
@@ -70,7 +71,7 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> "Picture"
         ax.set_xlabel("step")
         ax.set_xlim(0, drawn["step"].max())
         ax.set_title(", ".join(named(k, v) for k, v in panel.items()), loc="left")
-    axes[0].set_ylabel("error, %" if figure.y[0] in ERRORS else METRICS[figure.y[0]])
+    axes[0].set_ylabel("error, %" if figure.y[0] in ERRORS else QUANTITIES[figure.y[0]].label)
     finish(picture, title(figure, measured), _legend(figure, palette))
     return picture
 
@@ -91,7 +92,7 @@ def _legend(figure: Figure, palette: dict[Any, Any]) -> list["Line2D"]:
 
     handles = [Line2D([], [], color=colour, label=named(figure.hue, value)) for value, colour in palette.items()]
     for metric in figure.y:
-        words = re.split(r",| \(", METRICS[metric])[0]
+        words = re.split(r",| \(", QUANTITIES[metric].words)[0]
         handles.append(Line2D([], [], color="#555555", linestyle=_dashes(metric), label=words))
     if figure.paper:
         handles.append(Line2D([], [], color="#555555", linewidth=0.5, label=published.TITLES[figure.paper]))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.analysis.claims import best, mean_of
 from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
 from resnet_repro.analysis.frames import Measured, cells
-from resnet_repro.experiment import METRICS, Figure
+from resnet_repro.experiment import Figure
+from resnet_repro.metrics import QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,9 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> "Picture"
         _x_axis(ax, figure, drawn)
         value_axis(ax, metric, drawn.loc[drawn["n"] > 1, "high"].tolist() + drawn["value"].tolist())
         words = ", ".join(named(k, v) for k, v in cell.items())
-        ax.set_title(words or textwrap.fill(METRICS[metric], 50), loc="left")
+        ax.set_title(words or textwrap.fill(QUANTITIES[metric].label, 50), loc="left")
         if by and cell == panels[0][1]:
-            ax.set_ylabel(METRICS[metric].replace(" (", "\n("))
+            ax.set_ylabel(QUANTITIES[metric].label.replace(" (", "\n("))
     finish(picture, title(figure, measured), _legend(figure, drawn, palette))
     return picture
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis.frames import ERRORS, Measured, text
+from resnet_repro.analysis.frames import Measured, text
 from resnet_repro.experiment import Figure as Drawing
+from resnet_repro.metrics import ERRORS
 
 if TYPE_CHECKING:
     import pandas as pd

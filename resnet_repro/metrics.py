@@ -1,0 +1,85 @@
+"""What is measured of a run: one table with one row per quantity, from which every column, label and bound comes.
+
+No torch, no pandas: planning, training and reporting share it.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something measured of a run, by the name it has in records, columns, claims and figures.
+
+    words: what it is, as an axis label says it without its unit. unit: `%`, `nats`, or none.
+    kind: an `error` is a share of wrong answers in percent, and that of a diverged run counts as the highest; a `share`
+        is yes or no for each run, and over seeds the share of those with yes; a `value` is any other number.
+    low, high: the range of values it can take; an interval of its mean is cut to it.
+    head, subhead: the column of a table; quantities with one head stand side by side.
+    """
+
+    name: str
+    words: str
+    unit: str
+    kind: str
+    low: float
+    high: float
+    head: str
+    subhead: str = ""
+
+    @property
+    def label(self) -> str:
+        """The words with the unit: `test error, %`."""
+        return _with_unit(self.words, self.unit)
+
+    @property
+    def column(self) -> tuple[str, str]:
+        """Head, with the unit, and subhead of its column in a table."""
+        return _with_unit(self.head, self.unit), self.subhead
+
+
+def _with_unit(words: str, unit: str) -> str:
+    return f"{words}, {unit}" if unit else words
+
+
+def _error(name: str, words: str, head: str, subhead: str = "") -> Quantity:
+    return Quantity(name, words, "%", "error", 0, 100, head, subhead)
+
+
+def _share(name: str, words: str) -> Quantity:
+    return Quantity(name, words, "", "share", 0, 1, "runs", name)
+
+
+TRAINING = "training error"
+
+QUANTITIES = {
+    q.name: q
+    for q in (
+        _error(
+            "train_error_running", "training error, running (augmented batches, training mode)", TRAINING, "running"
+        ),
+        _error("train_error_augmented", "training error (augmented images, evaluation mode)", TRAINING, "augmented"),
+        _error("train_error_clean", "training error (clean images, evaluation mode)", TRAINING, "clean"),
+        _error(
+            "train_error_exact_bn", "training error (clean images, exact batch-norm statistics)", TRAINING, "exact BN"
+        ),
+        _error("valid_error", "validation error", "validation error"),
+        _error("test_error", "test error", "test error"),
+        _error("test_error_exact_bn", "test error (exact batch-norm statistics)", "test error", "exact BN"),
+        Quantity("train_loss", "training loss, running (cross-entropy)", "nats", "value", 0, math.inf, "training loss"),
+        _share("diverged", "share of seeds that diverged (non-finite loss)"),
+        _share("stuck", "share of seeds stuck at chance (training error)"),
+        _share("failed", "share of seeds that failed (test error above 20 %, He et al. 2016, table 1)"),
+    )
+}
+"""Every quantity by its name, in the order of columns."""
+
+ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error")
+SHARES = tuple(name for name, q in QUANTITIES.items() if q.kind == "share")
+METRICS = tuple(name for name in QUANTITIES if name not in SHARES)
+"""What a run has as a number of its own: errors and values."""
+
+
+def of_diverged(name: str) -> float | None:
+    """What a metric of a run whose outputs are no numbers counts as: an error as the highest, a value as none."""
+    return QUANTITIES[name].high if name in ERRORS else None
