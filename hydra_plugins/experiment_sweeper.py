@@ -22,7 +22,7 @@ class ExperimentSweeperConf:
 
 
 class ExperimentSweeper(Sweeper):
-    """Plans, validates, skips what is finished, launches the rest longest first."""
+    """Plans, validates, skips what is finished, launches the rest seed by seed."""
 
     def __init__(self, experiment: str | None) -> None:
         self.experiment = experiment

@@ -1,15 +1,15 @@
 """The experiments on CIFAR-10, one after the other, in slices of time: `python -m resnet_repro.campaign --minutes 9`.
 
-Each experiment is swept with its first seeds, then with all, so that a campaign that is cut short has whole
-comparisons of fewer seeds. Repeating the command goes on where the last slice ended; what is finished is collected
-and reported after every slice. Exit code: 0 all done, 75 time is up, 1 some runs failed.
+A sweep goes seed by seed, so a campaign that is cut short has whole comparisons of fewer seeds. Repeating the command
+goes on where the last slice ended; what is finished is collected and reported after every slice.
+Exit code: 0 all done, 75 time is up, 1 some runs crashed.
 """
 
 import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_repro import experiment, planning
@@ -17,17 +17,8 @@ from resnet_repro.config import ConfigError
 from resnet_repro.sweep import AGAIN, RESULTS
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
-FIRST_SEEDS = "0,1,2"
 COLLECTING = 20.0
 """Seconds that a slice keeps for collecting and reporting."""
-
-
-def stages(names: Sequence[str], first_seeds: str) -> Iterator[tuple[str, list[str]]]:
-    """The sweeps of a campaign, in their order: an experiment, and the overrides that choose its seeds."""
-    for name in names:
-        if first_seeds:
-            yield name, [f"seed={first_seeds}"]
-        yield name, []
 
 
 def campaign(commands: Sequence[Sequence[str]], minutes: float | None) -> int:
@@ -49,7 +40,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.campaign", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, help="of one slice; without, until all is done")
     parser.add_argument("--experiments", default=EXPERIMENTS, help=f"in their order ({EXPERIMENTS})")
-    parser.add_argument("--first-seeds", default=FIRST_SEEDS, help=f"before all others ({FIRST_SEEDS}); '' for none")
     parser.add_argument("--launcher", default="local", help="a Hydra launcher that waits: local, slurm, ...")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every run")
@@ -61,10 +51,7 @@ def main() -> None:
             planning.plan(experiment.load(name), options.overrides)
     except ConfigError as error:
         sys.exit(f"error: {error}")
-    commands = [
-        [*sweep, str(options.results), name, *seeds, *options.overrides]
-        for name, seeds in stages(names, options.first_seeds)
-    ]
+    commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)
     if code == AGAIN:
         print("The same command goes on from here.")

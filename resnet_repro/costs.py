@@ -9,7 +9,7 @@ from rich.table import Table
 
 from resnet_repro import records
 from resnet_repro.packs import packs
-from resnet_repro.planning import Planned
+from resnet_repro.planning import Planned, in_order
 from resnet_repro.progress import duration
 
 UNFINISHED = ("running", "interrupted", "crashed", "missing")
@@ -25,6 +25,7 @@ def show(planned: Sequence[Planned], runs_csv: Path) -> None:
     The seconds are of training, on the device named; of a run in a pack, its share of the pack's.
     """
     times = measured(runs_csv)
+    planned = in_order(planned)
     formed = packs([plan.run for plan in planned], None, slots=1)
     pack_of = {number: str(k) for k, pack in enumerate(formed, start=1) for number in pack}
     rows = [(plan, records.state(records.folder(plan.run, plan.id))) for plan in planned]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn
@@ -27,7 +26,7 @@ class PackLauncher(Protocol):
 
 
 def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
-    """The runs, by number, in packs of at most `size`, longest first.
+    """The runs, by number, in packs of at most `size`; the packs in the order of their first runs.
 
     A pack lasts as long as its longest run, so runs of equal cost go together, in packs of nearly equal size. There
     are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, and the
@@ -37,12 +36,13 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
     if size is not None and size < 1:
         raise ConfigError(f"hydra.launcher.pack must be at least 1 or null, got {size}")
     evenly = -(-len(runs) // slots)
-    order = sorted(range(len(runs)), key=lambda number: _alike(runs[number]))
+    groups: dict[tuple[float, str], list[int]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(_alike(run), []).append(number)
     found = []
-    for _, group in groupby(order, key=lambda number: _alike(runs[number])):
-        alike = list(group)
+    for alike in groups.values():
         found += _cut(alike, max(1, min(_wanted(runs[alike[0]], size), evenly)))
-    return found
+    return sorted(found)
 
 
 def _wanted(run: Run, size: int | None) -> int:
@@ -52,8 +52,8 @@ def _wanted(run: Run, size: int | None) -> int:
 
 
 def _alike(run: Run) -> tuple[float, str]:
-    """Equal for runs that take equally long and need one setting of the process; the longest first."""
-    return -cost(run), f"{run.optim.precision} {asdict(run.env)}"
+    """Equal for runs that take equally long and need one setting of the process."""
+    return cost(run), f"{run.optim.precision} {asdict(run.env)}"
 
 
 def _cut(numbers: list[int], size: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_repro.config import ConfigError, Env, Run, columns, run_id
+from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment
 from resnet_repro.settings import check_count, compose, parse, product
 
@@ -48,6 +48,15 @@ def expand(blocks: Sequence[Sequence[list[str]]]) -> list[Planned]:
         name = run_id(run)
         runs.setdefault(name, Planned(run, tuple(cell), name))
     return list(runs.values())
+
+
+def in_order(planned: Sequence[Planned]) -> list[Planned]:
+    """The runs in the order in which they are trained: seed by seed, the longest of each seed first.
+
+    So a first complete comparison stands after the first seed, and a sweep ends with short runs.
+    """
+    seeds = {seed: place for place, seed in enumerate(dict.fromkeys(plan.run.seed for plan in planned))}
+    return sorted(planned, key=lambda plan: (seeds[plan.run.seed], -cost(plan.run)))
 
 
 def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:

@@ -21,7 +21,7 @@ from hydra.plugins.launcher import Launcher
 
 from resnet_repro import costs, experiment, mirror, packs, planning, progress, records, slurm, train
 from resnet_repro.collect import collect_runs
-from resnet_repro.config import ConfigError, cost
+from resnet_repro.config import ConfigError
 from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
 from resnet_repro.provenance import ROOT
@@ -60,13 +60,13 @@ def limited(minutes: float | None) -> Iterator[None]:
 
 
 def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | None = None) -> list[JobReturn]:
-    """Trains every run of the plan that has no record, longest first; lists all that failed.
+    """Trains every run of the plan that has no record, seed by seed; lists all that crashed.
 
     Runs that another process trains are waited for, and taken over should it die: a job that ends well without a
     record has left its run to another process.
     Raises RunsFailed when some run failed, ConfigError where the launcher's `pack` and the runs do not go together.
     """
-    todo = sorted((p for p in planned if _record(p) is None), key=lambda p: -cost(p.run))
+    todo = [p for p in planning.in_order(planned) if _record(p) is None]
     _packed(todo, launcher)  # what does not go together is refused before anything starts
     print(f"{len(planned)} runs: {len(planned) - len(todo)} finished already, {len(todo)} to train")
     failures: dict[str, str] = {}

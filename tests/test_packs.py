@@ -5,12 +5,12 @@ import pytest
 from resnet_repro.config import ConfigError, cost
 from resnet_repro.experiment import load
 from resnet_repro.packs import SIZE, packs
-from resnet_repro.planning import plan
+from resnet_repro.planning import in_order, plan
 from resnet_repro.settings import compose
 
 
 def grid(*overrides):
-    return [planned.run for planned in plan(load("degradation"), overrides)]
+    return [planned.run for planned in in_order(plan(load("degradation"), overrides))]
 
 
 def test_every_run_is_in_one_pack():
@@ -19,11 +19,13 @@ def test_every_run_is_in_one_pack():
     assert sorted(number for pack in formed for number in pack) == list(range(len(runs)))
 
 
-def test_a_pack_has_one_depth_and_both_arms_and_the_deepest_come_first():
+def test_a_pack_has_one_depth_and_both_arms_and_the_first_seeds_of_every_depth_come_first():
     runs = grid("env.engine=graph")
-    depths = [{runs[number].model.depth for number in pack} for pack in packs(runs, None, slots=1)]
-    assert all(len(depth) == 1 for depth in depths)
-    assert [depth.pop() for depth in depths] == [110, 110, 56, 56, 44, 44, 32, 32, 20, 20]
+    formed = [[runs[number] for number in pack] for pack in packs(runs, None, slots=1)]
+    assert all({run.model.residual for run in pack} == {True, False} for pack in formed)
+    depths = [{run.model.depth for run in pack} for pack in formed]
+    assert depths == [{depth} for _ in range(2) for depth in (110, 56, 44, 32, 20)]
+    assert [{run.seed for run in pack} for pack in formed] == [{0, 1, 2}] * 5 + [{2, 3, 4}] * 5
 
 
 def test_ten_runs_make_two_packs_of_five_and_not_six_and_four():
@@ -45,8 +47,8 @@ def test_without_the_graph_engine_a_run_is_alone_unless_asked_for():
     assert max(len(pack) for pack in packs(runs, 5, slots=1)) == 5
 
 
-def test_packs_come_longest_first():
-    runs = grid("env.engine=graph", "optim.steps=1000,9000", "optim.milestones=[]")
+def test_packs_of_one_seed_come_longest_first():
+    runs = grid("env.engine=graph", "optim.steps=1000,9000", "optim.milestones=[]", "seed=3")
     costs = [max(cost(runs[number]) for number in pack) for pack in packs(runs, None, slots=2)]
     assert costs == sorted(costs, reverse=True)
 

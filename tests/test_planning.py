@@ -1,13 +1,15 @@
 """From an experiment to its runs: the grid, overrides on top of it, and what a selection means."""
 
+import csv
 import itertools
 
 import pytest
 import yaml
 
-from resnet_repro.config import ConfigError, columns
-from resnet_repro.experiment import read
-from resnet_repro.planning import expand, plan, selects
+from resnet_repro import report
+from resnet_repro.config import ConfigError, columns, cost
+from resnet_repro.experiment import load, read
+from resnet_repro.planning import expand, in_order, plan, selects
 from resnet_repro.settings import compose, product
 
 GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [0, 1, 2]}
@@ -205,3 +207,31 @@ def test_selecting_compares_each_column_with_a_value_or_a_list_of_values():
     assert selects({"shortcut_scale": 1}, row)
     assert not selects({"model": "plain", "depth": [20, 32]}, row)
     assert not selects({"depth": "56"}, row)
+
+
+# The order of training -----------------------------------------------------------------------------------------
+
+
+def test_runs_are_trained_seed_by_seed_and_the_longest_of_a_seed_first():
+    planned = plan(load("degradation-digits"), ["seed=3,1"])
+    ordered = [(p.run.seed, p.run.model.depth) for p in in_order(planned)]
+    assert ordered == [(seed, depth) for seed in (3, 1) for depth in (110, 56, 32, 20) for _ in range(2)]
+
+
+def last_end(seconds, slots):
+    ends = [0.0] * slots
+    for one in seconds:
+        ends[ends.index(min(ends))] += one
+    return max(ends)
+
+
+@pytest.mark.parametrize("name", ["degradation-digits", "batchnorm-digits", "shortcut-scale-digits"])
+def test_seed_by_seed_costs_less_than_two_percent_of_the_time_that_was_measured_on_two_cores(name):
+    with open(report.RESULTS / name / "data" / "runs.csv", newline="") as file:
+        seconds = {row["run_id"]: float(row["seconds"]) for row in csv.DictReader(file)}
+    planned = plan(load(name))
+    ours = last_end([seconds[p.id] for p in in_order(planned)], slots=2)
+    longest_first = last_end([seconds[p.id] for p in sorted(planned, key=lambda p: -cost(p.run))], slots=2)
+    assert ours < 1.02 * longest_first
+    first = [p.run.seed for p in in_order(planned)].count(0)
+    assert last_end([seconds[p.id] for p in in_order(planned)[:first]], slots=2) < 0.25 * ours
