@@ -28,22 +28,23 @@ class ExperimentSweeper(Sweeper):
         self.experiment = experiment
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        from resnet_repro import errors
+
+        with errors.told():
+            self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Trains the missing runs. Raises SystemExit(1) when some failed, after listing them."""
-        from resnet_repro import config, experiment, planning, settings, sweep
+        """Trains the missing runs. Raises SystemExit when some failed, after listing them, or for a user's error."""
+        from resnet_repro import errors, experiment, planning, settings, sweep
 
-        try:
+        with errors.told():
             if self.experiment is None:
                 planned = planning.expand([settings.product(arguments)])
             else:
                 planned = planning.plan(experiment.load(self.experiment), arguments)
             return sweep.train_missing(planned, self.launcher, group=self.experiment)
-        except config.ConfigError as error:
-            raise SystemExit(f"error: {error}") from error
 
 
 ConfigStore.instance().store(

@@ -53,19 +53,19 @@ class LocalLauncher(Launcher):
     """One process per pack in a pool of slots."""
 
     def __init__(self, slots: int | None, pack: int | None) -> None:
-        if slots is not None and slots < 1:
-            raise SystemExit(f"error: hydra.launcher.slots must be at least 1 or null, got {slots}")
         self.given, self.pack = slots, pack
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from resnet_repro.errors import UserError
+
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        if self.given is not None and self.given < 1:
+            raise UserError(f"hydra.launcher.slots must be at least 1 or null, got {self.given}")
         devices = OmegaConf.select(config, "env.devices") or 1
         gpus = visible_gpus()
         groups = [",".join(gpus[k : k + devices]) for k in range(0, len(gpus) - devices + 1, devices)]
         if gpus and not groups:
-            raise SystemExit(
-                f"error: env.devices={devices} needs as many GPUs, there are {len(gpus)}; lower env.devices"
-            )
+            raise UserError(f"env.devices={devices} needs as many GPUs, there are {len(gpus)}; lower env.devices")
         self.at_once = self.given or len(groups) or max(1, cores() // devices)
         self.slots: list[str | None] = [groups[k % len(groups)] if groups else None for k in range(self.at_once)]
 
@@ -167,9 +167,15 @@ def _job(shared: bytes, pack: list[list[str]], number: int, slot: str | None, an
         error = _hydra_job(hydra_context, task_function, config, pack[0], number)
     else:
         error = _train_together(pack)
-    answer.send(error and "".join(traceback.format_exception_only(error)).strip()[:LONGEST_MESSAGE])
+    answer.send(error and _words(error)[:LONGEST_MESSAGE])
     logging.shutdown()
     sys.stdout.flush()
+
+
+def _words(error: BaseException) -> str:
+    from resnet_repro.errors import sentence
+
+    return sentence(error) or "".join(traceback.format_exception_only(error)).strip()
 
 
 def _hydra_job(context: Any, task_function: Any, config: Any, overrides: list[str], number: int) -> Any:

@@ -59,7 +59,7 @@ class SlurmLauncher(Launcher):
                 self.options[name] = one_each
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submits a job for each run; the returns' status stays UNKNOWN. Raises SystemExit where Slurm refuses."""
+        """Submits a job for each run; the returns' status stays UNKNOWN. Raises UserError where Slurm refuses."""
         return self.launch_packs([[overrides] for overrides in job_overrides], initial_job_idx)
 
     def launch_packs(self, packs: Sequence[Sequence[Sequence[str]]], initial_job_idx: int) -> list[JobReturn]:
@@ -75,10 +75,12 @@ class SlurmLauncher(Launcher):
         return [JobReturn(overrides=list(overrides)) for pack in packs for overrides in pack]
 
     def _submitted(self, packs: list[list[list[str]]]) -> list[Any]:
+        from resnet_repro.errors import UserError
+
         try:
             import submitit
         except ImportError as error:
-            raise SystemExit("error: the Slurm launchers need submitit: pip install 'resnet-repro[slurm]'") from error
+            raise UserError("the Slurm launchers need submitit: pip install 'resnet-repro[slurm]'") from error
         from resnet_repro import slurm
 
         names = {"timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "nodes"}
@@ -96,7 +98,7 @@ class SlurmLauncher(Launcher):
             )
             return executor.map_array(slurm.job, packs)
         except (RuntimeError, subprocess.CalledProcessError) as error:
-            raise SystemExit(f"error: nothing was submitted: {error}") from error
+            raise UserError(f"nothing was submitted: {error}") from error
 
 
 ConfigStore.instance().store(

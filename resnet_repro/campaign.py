@@ -12,8 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_repro import experiment, planning
-from resnet_repro.config import ConfigError
+from resnet_repro import errors, experiment, planning
 from resnet_repro.sweep import AGAIN, RESULTS
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
@@ -35,8 +34,8 @@ def campaign(commands: Sequence[Sequence[str]], minutes: float | None) -> int:
     return code
 
 
-def main() -> None:
-    """The command line."""
+def main() -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.campaign", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, help="of one slice; without, until all is done")
     parser.add_argument("--experiments", default=EXPERIMENTS, help=f"in their order ({EXPERIMENTS})")
@@ -46,17 +45,14 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     names = options.experiments.split(",")
     sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
-    try:
-        for name in names:
-            planning.plan(experiment.load(name), options.overrides)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    for name in names:
+        planning.plan(experiment.load(name), options.overrides)
     commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)
     if code == AGAIN:
         print("The same command goes on from here.")
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    errors.command(main)

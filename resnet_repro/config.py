@@ -14,11 +14,13 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from resnet_repro.errors import UserError
+
 PROTOCOL = 1
 """Raised when an unchanged config would train differently; tests/training/golden.csv guards it."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A setting that is refused: names the value, the rule and the remedy."""
 
 

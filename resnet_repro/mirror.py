@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from resnet_repro import records
 from resnet_repro.config import columns
+from resnet_repro.errors import command
 from resnet_repro.planning import Planned
 
 POLL_SECONDS = 1.0
@@ -233,4 +234,4 @@ def _at_end(stream: IO[str]) -> bool:
 
 
 if __name__ == "__main__":
-    follow(json.loads(sys.stdin.readline()), sys.stdin)
+    command(lambda: follow(json.loads(sys.stdin.readline()), sys.stdin))

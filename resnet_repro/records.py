@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_repro.config import Run
+from resnet_repro.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,11 @@ Row = tuple[int, str, float]
 """One point of a curve: step, metric, value."""
 
 
-class Busy(RuntimeError):  # noqa: N818
+class Busy(UserError):  # noqa: N818
     """Another process trains this run now."""
 
     def __init__(self, place: Path) -> None:
-        super().__init__(f"{place} is being trained by another process")
+        super().__init__(f"{place} is being trained by another process; wait for it, or end that process")
 
 
 def folder(run: Run, name: str) -> Path:

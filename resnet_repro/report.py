@@ -21,6 +21,7 @@ from typing import Any
 from resnet_repro import experiment
 from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
 from resnet_repro.config import ConfigError
+from resnet_repro.errors import UserError, command, sentence
 from resnet_repro.records import write_atomically
 from resnet_repro.settings import CONF
 
@@ -48,7 +49,7 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
     """Brings results/<name>/ and results/README.md up to date and returns the verdicts.
 
     Nothing is rendered when neither what goes in, nor the code, nor what comes out has changed since the last time.
-    Raises ValueError (of which ConfigError is one) for an experiment that does not exist or has no data, for data
+    Raises UserError for an experiment that does not exist or has no data, for data
     that contradict themselves, and for a figure that cannot be drawn.
     """
     folder = results / name
@@ -198,17 +199,13 @@ def _plain(words: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status: 1 when --verify finds a difference, or for an error, which is printed."""
+    """The command; returns the exit status: 1 when --verify finds a difference, or an experiment has no report."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.report", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="an experiment; all that have data when none is named")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data lie")
     parser.add_argument("--verify", action="store_true", help="compare the files with a fresh rendering")
     options = parser.parse_args(arguments)
-    try:
-        return _run(options.ids or collected(options.results), options.results, options.verify)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return _run(options.ids or collected(options.results), options.results, options.verify)
 
 
 def _run(names: Sequence[str], results: Path, verifying: bool) -> int:
@@ -223,11 +220,11 @@ def _run(names: Sequence[str], results: Path, verifying: bool) -> int:
         try:
             render(name, results)
             show(name, results)
-        except ValueError as error:  # one experiment's mistake leaves the others their report
-            print(f"error: {error}\n", file=sys.stderr)
+        except UserError as error:  # one experiment's mistake leaves the others their report
+            print(f"error: {sentence(error)}\n", file=sys.stderr)
             failed = True
     return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

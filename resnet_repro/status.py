@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from resnet_repro import experiment, planning, records, slurm
-from resnet_repro.config import ConfigError
 from resnet_repro.costs import UNFINISHED, printer
+from resnet_repro.errors import command
 from resnet_repro.planning import Planned
 
 STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
@@ -60,11 +60,8 @@ def main() -> None:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return
-    try:
-        show([w for w in words if "=" not in w] or experiment.ids(), [w for w in words if "=" in w])
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    show([w for w in words if "=" not in w] or experiment.ids(), [w for w in words if "=" in w])
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

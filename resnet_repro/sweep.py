@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from resnet_repro import costs, experiment, mirror, packs, planning, progress, records, slurm, train
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
+from resnet_repro.errors import command, sentence
 from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
 from resnet_repro.provenance import ROOT
@@ -133,10 +134,15 @@ def _packed(free: Sequence[Planned], launcher: Launcher) -> list[list[Planned]]:
 def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:
     """What went wrong, for each run whose job failed before it had a record; but for those that others train."""
     return {
-        plan.id: traceback.format_exception_only(result._return_value)[-1].strip().removeprefix("RuntimeError: ")
+        plan.id: _reason(result._return_value)
         for plan, result in zip(launched, returns, strict=True)
         if result.status is JobStatus.FAILED and _record(plan) is None and not records.is_locked(_place(plan))
     }
+
+
+def _reason(error: BaseException) -> str:
+    """The error in words; the local launcher's jobs send theirs as the words of a RuntimeError."""
+    return sentence(error) or traceback.format_exception_only(error)[-1].strip().removeprefix("RuntimeError: ")
 
 
 def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:
@@ -207,8 +213,8 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
     return report.main([spec.id, "--results", str(results)]) if taken + kept else 0
 
 
-def main() -> None:
-    """The command line."""
+def main() -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.sweep", description=__doc__)
     parser.add_argument("experiment", help=f"one of {', '.join(experiment.ids())}")
     parser.add_argument("--launcher", default="local", help="a Hydra launcher: local, slurm, slurm-detached, ...")
@@ -218,13 +224,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides on top of the experiment's grid")
     options = parser.parse_intermixed_args()
-    try:
-        sys.exit(_run(experiment.load(options.experiment), options))
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+    return _run(experiment.load(options.experiment), options)
 
 
 def _run(spec: Experiment, options: argparse.Namespace) -> int:
@@ -242,4 +242,4 @@ if __name__ == "__main__":
     # Imported by name, so that the sweeper's RunsFailed is the one that is caught here.
     from resnet_repro.sweep import main as run_main
 
-    run_main()
+    command(run_main)

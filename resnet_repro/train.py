@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_repro import config, metrics, mirror, planning, progress, provenance, records, reference, settings
+from resnet_repro import config, errors, metrics, mirror, planning, progress, provenance, records, reference, settings
 
 
 def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> dict[str, Any]:
@@ -171,43 +171,36 @@ def _printed_to(paths: Sequence[Path]) -> Iterator[None]:
 @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
 def main(cfg: DictConfig) -> str:
     """One Hydra job. Returns the run's status, in a sweep also that it was left to another process."""
-    run = settings.resolve(cfg)
     overrides = list(HydraConfig.get().overrides.task)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        made = train_pack([(run, overrides)], log=True)
+        made = train_pack([(settings.resolve(cfg), overrides)], log=True)
         return made[0]["status"] if made else "left to another process"
+    with errors.told():
+        return _train_alone(settings.resolve(cfg), overrides)
+
+
+def _train_alone(run: config.Run, overrides: Sequence[str]) -> str:
+    """Trains a run with its progress and W&B, prints what was measured, and returns its status."""
     planned = planning.Planned(run, tuple(overrides), config.run_id(run))
-    try:
-        with mirror.following([planned]), progress.shown([planned]):
-            record = train(run, overrides)
-    except _to_be_mended() as error:
-        sys.exit(f"error: {error}")
+    with mirror.following([planned]), progress.shown([planned]):
+        record = train(run, overrides)
     print(f"{record['status']}: {records.folder(run, planned.id)}/record.json")
     for name, value in record["metrics"].items():
         print(f"  {metrics.QUANTITIES[name].label:<70} {'none' if value is None else f'{value:.3f}'}")
     return record["status"]
 
 
-def _to_be_mended() -> tuple[type[Exception], ...]:
-    """Errors that are the user's to mend, told without a traceback. Asked for, and torch imported, only on an error."""
-    from resnet_repro.data import MissingData
-
-    return config.ConfigError, records.Busy, MissingData
-
-
-def cli() -> None:
+def cli() -> NoReturn:
     """The command line: composes the overrides once before Hydra does, for errors that say what to do."""
-    try:
-        if reference.asked_for(sys.argv[1:]):
-            reference.show(sys.argv[1:])
-            return
+    errors.command(_answer)
+
+
+def _answer() -> None:
+    if reference.asked_for(sys.argv[1:]):
+        reference.show(sys.argv[1:])
+    else:
         _check_command_line(sys.argv[1:])
         main()
-    except config.ConfigError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _check_command_line(arguments: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_repro import report
+from resnet_repro.errors import command
 from resnet_repro.experiment import load
 
 NAME = "degradation-digits"
@@ -173,10 +174,11 @@ def test_verify_notices_a_changed_measurement_and_data_of_no_experiment(results,
     ],
 )
 def test_a_mistake_is_said_in_one_line(arguments, message, tmp_path, capsys):
-    assert report.main([*arguments, "--results", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
+    with pytest.raises(SystemExit) as end:
+        command(lambda: report.main([*arguments, "--results", str(tmp_path)]))
+    said = capsys.readouterr().err.strip() or end.value.code
+    assert said.startswith(f"error: {message}")
+    assert len(said.splitlines()) == 1
 
 
 def test_one_experiments_mistake_leaves_the_others_their_report(results, write_data, capsys):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.collect import PROVENANCE
 from resnet_repro.config import columns
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import plan, selects
@@ -45,7 +46,7 @@ class Measured:
 
 
 def load(experiment: Experiment, folder: Path) -> Measured:
-    """The data in folder/data. Raises ValueError for a file that names a run twice or mixes data sets."""
+    """The data in folder/data. Raises UserError for a file that names a run twice or mixes data sets."""
     import pandas as pd
 
     planned = plan(experiment)
@@ -69,14 +70,14 @@ def _read_runs(path: Path) -> "pd.DataFrame":
     table = pd.read_csv(path, usecols=names, dtype=types, keep_default_na=False, na_values=[""], index_col="run_id")
     twice = table.index[table.index.duplicated()]
     if len(twice):
-        raise ValueError(f"{path} names run {twice[0]} twice; collect the experiment again")
+        raise UserError(f"{path} names run {twice[0]} twice; collect the experiment again")
     return table
 
 
 def _check_one_data_set(runs: "pd.DataFrame", folder: Path) -> None:
     for name, hashes in runs.groupby("data", sort=False)["data_sha256"]:
         if hashes.nunique() > 1:
-            raise ValueError(
+            raise UserError(
                 f"{folder / 'data' / 'runs.csv'}: runs on {name} saw different data (data_sha256 "
                 f"{', '.join(sorted(h[:10] for h in hashes.dropna().unique()))}); train those of one of them again"
             )

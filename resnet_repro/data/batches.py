@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from resnet_repro.errors import UserError
+
 LAST_BATCH = ("drop", "keep")
 
 
@@ -52,9 +54,9 @@ def steps_per_epoch(count: int, batch: int, last_batch: str) -> int:
     if last_batch not in LAST_BATCH:
         raise ValueError(f"last_batch is {last_batch!r}; it must be one of {', '.join(LAST_BATCH)}")
     if batch < 1 or count < 1:
-        raise ValueError(f"batch is {batch}, the training set has {count} images; both must be at least 1")
+        raise UserError(f"batch is {batch}, the training set has {count} images; both must be at least 1")
     if last_batch == "drop" and batch > count:
-        raise ValueError(
+        raise UserError(
             f"batch is {batch}, the training set has {count} images: no batch is full and last_batch=drop leaves none. "
             f"Use a batch of at most {count}, or last_batch=keep."
         )

@@ -10,13 +10,15 @@ from uuid import uuid4
 
 import numpy as np
 
+from resnet_repro.errors import UserError
+
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
 """A decoded data set: train_x, test_x uint8 [N, C, H, W]; train_y, test_y int64 [N]."""
 
 
-class MissingData(ValueError):  # noqa: N818 (says what is wrong; it is a ValueError by type)
+class MissingData(UserError):  # noqa: N818 (says what is wrong; it is an error by type)
     """The files of a data set are not on this machine and could not be fetched."""
 
 

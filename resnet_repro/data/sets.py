@@ -11,6 +11,7 @@ from torch import Tensor
 from resnet_repro.data.cifar import cifar_arrays
 from resnet_repro.data.disk import Arrays
 from resnet_repro.data.folder import folder_arrays
+from resnet_repro.errors import UserError
 
 NAMES = ("digits", "cifar10", "cifar100", "folder")
 SPLITS = ("full", "45k")
@@ -79,7 +80,7 @@ def _hold_out(full: Images) -> Images:
     """Move a tenth of the training images to the validation set, by one permutation for all runs."""
     count = len(full.train_y)
     if count < 10:
-        raise ValueError(f"split=45k holds out a tenth of {count} training images, which is none; use split=full")
+        raise UserError(f"split=45k holds out a tenth of {count} training images, which is none; use split=full")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     train, valid = order[count // 10 :], order[: count // 10]
     return replace(

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnet_repro.errors import UserError
+
 NORMALIZE = ("channel", "pixel_mean", "none")
 PAD = ("before", "after")
 
@@ -97,7 +99,7 @@ def statistics(train_x: Tensor, normalize: str) -> tuple[Tensor, Tensor]:
     mean = share @ levels
     variance = (share * (levels - mean[:, None]) ** 2).sum(1)
     if bool((variance == 0).any()):
-        raise ValueError("a channel has one value in all training images and no deviation; use normalize=none")
+        raise UserError("a channel has one value in all training images and no deviation; use normalize=none")
     return mean[:, None, None], variance.sqrt()[:, None, None]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resnet_repro.analysis.figures import learning_curves, seed_errors, style
 from resnet_repro.analysis.frames import Measured, cells, varying
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import ERRORS
 
@@ -30,7 +31,7 @@ def render(figure: Figure, measured: Measured, folder: Path) -> str:
 def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
     """The numbers drawn, one row per point or dot.
 
-    Raises ValueError for a figure that names a column there is not, or would average over anything but seeds.
+    Raises UserError for a figure that names a column there is not, or would average over anything but seeds.
     """
     kind = _kind(figure)
     runs = measured.select(figure.where)
@@ -49,17 +50,15 @@ def _kind(figure: Figure) -> ModuleType:
 
 def _check_columns(figure: Figure, measured: Measured, keys: list[str]) -> None:
     if unknown := [key for key in keys if key not in measured.settings]:
-        raise ValueError(
-            f"figure {figure.name!r}: no column {unknown[0]!r}; columns are {', '.join(measured.settings)}"
-        )
+        raise UserError(f"figure {figure.name!r}: no column {unknown[0]!r}; columns are {', '.join(measured.settings)}")
     if figure.draw == "learning_curves" and len({metric in ERRORS for metric in figure.y}) > 1:
-        raise ValueError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
+        raise UserError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
 
 
 def _check_cells(figure: Figure, measured: Measured, runs: "pd.DataFrame", keys: list[str]) -> None:
     for cell, group in cells(runs, keys):
         if mixed := varying(group, measured.settings):
-            raise ValueError(
+            raise UserError(
                 f"figure {figure.name!r} would average over {', '.join(mixed)} at {cell}; "
                 "use it as panel or hue, or pick one value in `where`"
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from resnet_repro.analysis import published
 from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
 from resnet_repro.analysis.frames import Measured, cells
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import ERRORS, QUANTITIES, of_diverged
 
@@ -55,7 +56,7 @@ def _published(figure: Figure, runs: "pd.DataFrame") -> "pd.DataFrame":
     drawn = curve[curve["metric"].isin(figure.y)].merge(runs[["model", "depth"]].drop_duplicates())
     other = sorted(set(keys(figure)) - {"model", "depth"})
     if other:
-        raise ValueError(f"figure {figure.name!r}: a published curve has model and depth, no {other[0]}")
+        raise UserError(f"figure {figure.name!r}: a published curve has model and depth, no {other[0]}")
     return drawn.assign(source=figure.paper, mean=drawn["value"], low=drawn["value"], high=drawn["value"], n=1)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.analysis.claims import best, mean_of
 from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
 from resnet_repro.analysis.frames import Measured, cells
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import QUANTITIES
 
@@ -38,7 +39,7 @@ def at_best_lr(figure: Figure, runs: "pd.DataFrame") -> "pd.DataFrame":
     for cell, group in cells(runs, keys(figure)):
         several = group["lr"].nunique() > 1
         if several and group["valid_error"].isna().any():
-            raise ValueError(
+            raise UserError(
                 f"figure {figure.name!r}: {cell} was trained at several lr and choosing one needs the validation "
                 "error of each run; sweep with data.split=45k, or add lr to the figure's `where`"
             )
