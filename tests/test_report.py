@@ -43,9 +43,10 @@ def test_report_gives_verdicts_tables_figures_and_pages(results, capsys):
     assert report.main(["--results", str(results)]) == 0
     files = {path.name for path in (results / NAME).iterdir()}
     kinds = {"md", "tex", "csv"}
-    assert files == {"README.md", "data", "manifest.json"} | {
-        f"{name}.{kind}" for name in ("verdicts", "errors") for kind in kinds
-    } | {f"{figure.name}.{kind}" for figure in load(NAME).figures for kind in ("csv", "pdf", "svg", "png")}  # fmt: skip
+    expected = {"README.md", "data", "manifest.json", "verdicts-column.tex", "errors-column.tex"}
+    expected |= {f"{name}.{kind}" for name in ("verdicts", "errors") for kind in kinds}
+    expected |= {f"{figure.name}.{kind}" for figure in load(NAME).figures for kind in ("csv", "pdf", "svg", "png")}
+    assert files == expected
     page = (results / NAME / "README.md").read_text()
     for word in (
         load(NAME).question,

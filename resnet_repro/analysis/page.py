@@ -8,6 +8,7 @@ from resnet_repro.analysis.figures.style import title as figure_title
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import estimate, region
 from resnet_repro.analysis.typeset import Table, markdown
+from resnet_repro.analysis.words import quantity as quantity_in_words
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import QUANTITIES, SHARES
 
@@ -41,7 +42,11 @@ def experiment_page(measured: Measured, tables: Sequence[Table], captions: Mappi
 
 def _section(table: Table) -> list[str]:
     files = ", ".join(f"[{kind}]({table.name}.{suffix})" for kind, suffix in (("CSV", "csv"), ("LaTeX", "tex")))
-    return [f"## {table.title}", markdown(table.head, table.rows), f"{table.caption} {files}"]
+    return [
+        f"## {table.title}",
+        markdown(table.head, table.rows),
+        f"{' '.join(filter(None, (table.caption, table.note)))} {files}",
+    ]
 
 
 def _count(measured: Measured) -> str:
@@ -61,7 +66,9 @@ def _count(measured: Measured) -> str:
 
 def _glossary(e: Experiment) -> str:
     used = {claim.metric for claim in e.claims}
-    return "\n".join(f"- `{name}`: {quantity.label}" for name, quantity in QUANTITIES.items() if name in used)
+    return "\n".join(
+        f"- {quantity_in_words(name)}: {quantity.label}" for name, quantity in QUANTITIES.items() if name in used
+    )
 
 
 def _figure(measured: Measured, name: str, caption: str) -> str:

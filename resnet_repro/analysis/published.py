@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from resnet_repro.analysis.frames import text
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -48,12 +46,9 @@ def curve(name: str) -> "pd.DataFrame":
     return wide.melt(["model", "depth", "step"], var_name="metric", value_name="value").dropna()
 
 
-def differences(settings: dict[str, Any], source: str) -> str:
-    """In which settings a run of ours differs from the paper that `source` begins with: `steps 400 (64000), ...`."""
+def differences(settings: dict[str, Any], source: str) -> dict[str, tuple[Any, Any]]:
+    """The settings in which a run of ours differs from the paper that `source` begins with: our value and theirs."""
     protocols = yaml.safe_load((PAPER / "protocol.yaml").read_text())
     paper = next(rules for name, rules in protocols.items() if source.startswith(name))
-    return ", ".join(
-        f"{key} {text(settings[key])} ({text(rule)})"
-        for key, value in paper.items()
-        if (rule := value.get(settings["depth"], settings[key]) if isinstance(value, dict) else value) != settings[key]
-    )
+    rules = {k: v.get(settings["depth"], settings[k]) if isinstance(v, dict) else v for k, v in paper.items()}
+    return {key: (settings[key], rule) for key, rule in rules.items() if rule != settings[key]}

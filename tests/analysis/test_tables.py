@@ -1,5 +1,6 @@
 import csv
 import math
+import re
 import shutil
 import statistics
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 from scipy import stats as reference
 
+from resnet_repro import report
 from resnet_repro.analysis import frames, published, tables, typeset
 from resnet_repro.analysis.claims import decide
 from resnet_repro.experiment import Claim, Experiment, load
@@ -50,18 +52,42 @@ def test_the_error_table_has_the_t_interval_of_each_cell(measured, tmp_path):
 
 def test_the_error_table_shows_what_varies_and_names_what_is_fixed(measured):
     table = tables.error_table(measured[0])
-    shown = {head for head, _ in table.head}
-    assert {"model", "depth"} <= shown
-    assert "width" not in shown
-    assert "width 8, shortcut A" in table.caption
+    assert [head for head, _ in table.head[:2]] == ["network", "depth"]
+    assert "width" not in {head for head, _ in table.head}
+    assert "width: 8; shortcut: A" in table.note
     assert "on digits" in table.caption
     assert ("validation error, %", "") not in table.head  # not measured with the full split
+
+
+def test_the_errors_that_claims_name_come_first_and_all_are_in_the_csv_file(measured):
+    table = tables.error_table(measured[0])
+    shown = [head for head in table.head if "error" in head[0]]
+    assert shown == [("training error, %", "clean"), ("test error, %", ""), ("training error, %", "running")]
+    for name in ("train_error_augmented", "train_error_exact_bn", "test_error_exact_bn"):
+        assert f"{name}_mean" in table.numbers[0]
+
+
+def test_settings_that_follow_from_the_depth_are_in_the_caption_and_not_in_columns(measured):
+    table = tables.error_table(measured[0])
+    assert not [head for head, _ in table.head if "warm" in head]
+    assert "With depth 110: warm-up until the training error falls, warm-up learning rate 0.03" in table.caption
+    assert "warmup_lr" in table.numbers[0]
+
+
+def test_an_outcome_that_no_run_had_has_no_column(measured):
+    heads = [subhead for head, subhead in tables.error_table(measured[0]).head if head == "runs"]
+    assert heads == ["failed"]
+
+
+def test_rows_of_one_network_stand_together(measured):
+    networks = [row[0] for row in tables.error_table(measured[0]).rows]
+    assert networks == ["plain net"] * 4 + ["ResNet"] * 4
 
 
 def test_a_setting_that_is_off_in_some_cells_has_its_column(write_data, tmp_path):
     e = Experiment("made-up", "?", "none", [{"model.ghost_batch": [None, 64], "seed": [0, 1, 2]}], [], [])
     write_data(e, tmp_path, lambda s: {"errors": 5.0})
-    assert [row[:2] for row in tables.error_table(frames.load(e, tmp_path)).rows] == [["off", "3"], ["64", "3"]]
+    assert [row[0] for row in tables.error_table(frames.load(e, tmp_path)).rows] == ["off", "64"]
 
 
 def test_a_missing_run_is_counted_in_the_error_table(write_data, tmp_path):
@@ -132,13 +158,13 @@ def test_the_differences_of_protocol_are_named():
     as_paper |= {"nesterov": False, "weight_decay": 1e-4, "batch": 128, "steps": 64000, "milestones": "32000 48000"}
     as_paper |= {"gamma": 0.1, "warmup": "none", "data": "CIFAR-10"}
     of = "He et al. 2015, table 6"
-    assert published.differences(as_paper, of) == ""
-    assert published.differences(as_paper | {"depth": 110}, of) == "warmup none (error)"
+    assert published.differences(as_paper, of) == {}
+    assert published.differences(as_paper | {"depth": 110}, of) == {"warmup": ("none", "error")}
     changed = as_paper | {"ghost_batch": None, "lr": 0.05}
-    assert published.differences(changed, of) == "ghost_batch off (64), lr 0.05 (0.1)"
-    assert published.differences(as_paper, "He et al. 2016, table 1") == "warmup none (steps)"
+    assert published.differences(changed, of) == {"ghost_batch": (None, 64), "lr": (0.05, 0.1)}
+    assert published.differences(as_paper, "He et al. 2016, table 1") == {"warmup": ("none", "steps")}
     copies = as_paper | {"data": "CIFAR-10 (JPEG q75)"}
-    assert published.differences(copies, of) == "data CIFAR-10 (JPEG q75) (CIFAR-10)"
+    assert published.differences(copies, of) == {"data": ("CIFAR-10 (JPEG q75)", "CIFAR-10")}
 
 
 def test_the_protocol_names_settings_that_there_are(cifar):
@@ -179,37 +205,28 @@ AWKWARD = r"50 % of λ<1_000 & {a}#1 $5 ~ ^ \ | x±y −1 “ok” ≥ 2 → ∞
 
 
 def awkward():
-    head = [("claim_1", ""), ("error, %", "running"), ("error, %", "clean")]
-    return typeset.Table("awkward", "Awkward", AWKWARD, head, [[AWKWARD, "1.00 ± 0.10", "−2"]], [{"a": 1.5}], "lrr")
+    head = [("claim_1", ""), ("error, %", "running"), ("error, %", "clean"), ("two\nlines", "")]
+    rows = [[f"{AWKWARD}\n[0, 1]", "1.00 ± 0.10", "–", "−2\n[−3, −1]"]]
+    layout = typeset.Layout(head, rows, ["X", "±", "±", "r"])
+    return typeset.Table("made-up", "awkward", "Awkward", AWKWARD, head, rows, [{"a": 1.5}], layout, layout)
 
 
 def test_latex_leaves_no_character_with_a_meaning():
     body = typeset.escape(AWKWARD)
     assert (
-        r"50 \% of $\lambda$$<$1\_000 \& \{a\}\#1 $\$$5 \textasciitilde{} \textasciicircum{} \textbackslash{}" in body
+        r"50~\% of $\lambda$$<$1\_000 \& \{a\}\#1 $\$$5 \textasciitilde{} \textasciicircum{} \textbackslash{}" in body
     )
     assert body.isascii()
 
 
 def test_latex_has_booktabs_rules_a_caption_and_a_label():
-    code = typeset.latex(awkward())
+    code = typeset.latex(awkward(), awkward().wide)
     assert [code.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
-    assert r"\label{tab:awkward}" in code
-    assert r"\caption{50 \% of $\lambda$" in code
-    assert r"\multicolumn{2}{c}{error, \%}" in code
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(measured, cifar, tmp_path):
-    claim = Claim("c", AWKWARD, "test_error", {"model": "resnet", "depth": 20}, [0, INF])
-    verdicts = tables.verdict_table([decide(claim, measured[0])], measured[0])
-    every = [awkward(), verdicts, tables.verdict_table([], measured[0]), tables.error_table(measured[0])]
-    code = "\n".join(map(typeset.latex, [*every, tables.paper_table(cifar)]))
-    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}\begin{document}"
-    (tmp_path / "t.tex").write_text(f"{head}\n{code}\n\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+    assert r"\label{tab:made-up-awkward" in code
+    assert r"\caption{50~\% of $\lambda$" in code
+    assert r"\multicolumn{4}{c}{error,~\%}" in code
+    assert r"1.00 & \,$\pm$\,0.10 & -- & " in code
+    assert r"[t]{@{}r@{}}$-$2 \\{}[" in code  # a bracket behind \\ would be read as its argument
 
 
 def test_markdown_keeps_its_columns_whatever_a_cell_says():
@@ -218,3 +235,66 @@ def test_markdown_keeps_its_columns_whatever_a_cell_says():
     assert head.split("|")[2].strip() == "b c"
     assert row.startswith(r"| x \| y z |")
     assert row.endswith("| 1.10  |")  # words, not numbers to be shortened
+
+
+# What is committed --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """Every table of every committed experiment."""
+    every = []
+    for name in report.collected(report.RESULTS):
+        frame = frames.load(load(name), report.RESULTS / name)
+        verdicts = [decide(claim, frame) for claim in frame.experiment.claims]
+        every += [tables.verdict_table(verdicts, frame), tables.error_table(frame)]
+    return every
+
+
+def test_every_committed_table_is_narrower_than_its_page(committed):
+    for table in committed:
+        assert typeset.inches(table.wide) <= typeset.WIDE, table.name
+        assert typeset.inches(table.column) <= typeset.COLUMN, table.name
+
+
+def test_committed_tables_have_words_and_no_keys(committed):
+    for table in committed:
+        code = typeset.latex(table, table.wide) + typeset.latex(table, table.column)
+        assert r"\_" not in code
+        assert "makebox" not in code
+        assert code.isascii()
+
+
+def test_labels_are_unique_over_experiments(committed):
+    code = "".join(typeset.latex(table, layout) for table in committed for layout in (table.wide, table.column))
+    labels = re.findall(r"\\label\{(.*?)\}", code)
+    assert len(labels) == len(set(labels)) == 2 * len(committed)
+    assert "tab:degradation-digits-verdicts" in labels
+
+
+PAGES = {
+    "column": r"\documentclass[twocolumn]{article}\usepackage[textwidth=6.85in,columnsep=0.25in]{geometry}",
+    "wide": r"\documentclass{article}\usepackage[textwidth=5.5in]{geometry}",
+}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_compiles_on_one_and_on_two_columns_and_no_box_is_overfull(
+    page, committed, measured, cifar, tmp_path
+):
+    shown = [
+        *committed,
+        awkward(),
+        tables.verdict_table([], measured[0]),
+        tables.error_table(cifar),
+        tables.paper_table(cifar),
+    ]
+    layouts = [(table, table.wide) for table in shown] + [(table, table.column) for table in shown]
+    parts = [typeset.latex(table, layout) + "\\clearpage" for table, layout in layouts]
+    lines = [PAGES[page], r"\usepackage[utf8]{inputenc}", r"\usepackage{booktabs,tabularx}", r"\begin{document}"]
+    (tmp_path / "t.tex").write_text("\n".join([*lines, *parts, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in (tmp_path / "t.log").read_text(errors="replace")

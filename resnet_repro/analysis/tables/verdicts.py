@@ -1,0 +1,122 @@
+"""The verdict of every claim: the sentence, what was measured, the estimate, the region."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from resnet_repro.analysis import words
+from resnet_repro.analysis.claims import Verdict
+from resnet_repro.analysis.frames import Measured
+from resnet_repro.analysis.tables.shown import interval, lines, outcomes, single, stacked, without
+from resnet_repro.analysis.typeset import Layout, Table
+from resnet_repro.metrics import ERRORS, SHARES
+
+ESTIMATE = "estimate [95 % interval]"
+
+
+def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> Table:
+    """One row per claim: the sentence, what was measured, the estimate with its 95 % interval, region and verdict."""
+    about = [_measured(v, measured) for v in verdicts]
+    full = _full(verdicts, about)
+    layouts = [full, _wide(verdicts, about), _column(verdicts)]
+    if len({v.n for v in verdicts}) < 2:  # the caption says it
+        layouts = [without(layout, "n") for layout in layouts]
+    return Table(
+        measured.experiment.id,
+        "verdicts",
+        "Verdicts",
+        _caption(verdicts, measured),
+        layouts[0].head,
+        layouts[0].rows,
+        [asdict(v) for v in verdicts],
+        wide=layouts[1],
+        column=layouts[2],
+    )
+
+
+def _full(verdicts: Sequence[Verdict], about: Sequence[str]) -> Layout:
+    rows = [
+        [str(i), v.says, what, estimate(v), str(v.n), region(v), v.verdict, notes(v)]
+        for i, (v, what) in enumerate(zip(verdicts, about, strict=True), 1)
+    ]
+    return Layout(single(["", "claim", "measured", ESTIMATE, "n", "region", "verdict", "notes"]), rows, ["l"] * 8)
+
+
+def _wide(verdicts: Sequence[Verdict], about: Sequence[str]) -> Layout:
+    rows = [
+        [str(i), v.says, lines(what, notes(v)), stacked(estimate(v)), str(v.n), region(v), v.verdict]
+        for i, (v, what) in enumerate(zip(verdicts, about, strict=True), 1)
+    ]
+    head = ["", "claim", "measured", stacked(ESTIMATE), "n", "region", "verdict"]
+    return Layout(single(head), rows, ["r", "X", "X", "l", "r", "l", "l"])
+
+
+def _column(verdicts: Sequence[Verdict]) -> Layout:
+    """What was measured stands below the sentence where the metrics differ; of which runs, the sentence says."""
+    alike = len({v.metric for v in verdicts}) < 2
+    below = ["; ".join(filter(None, ("" if alike else words.quantity(v.metric), notes(v)))) for v in verdicts]
+    rows = [
+        [str(i), lines(v.says, below[i - 1]), stacked(estimate(v)), str(v.n), f"{v.verdict}\n{region(v)}"]
+        for i, v in enumerate(verdicts, 1)
+    ]
+    head = ["", "claim", stacked(ESTIMATE), "n", "verdict\n(region)"]
+    return Layout(single(head), rows, ["r", "X", "l", "r", "l"])
+
+
+def _measured(v: Verdict, measured: Measured) -> str:
+    """`training error, clean: plain net, depth 56 minus depth 20`."""
+    claim = next(claim for claim in measured.experiment.claims if claim.id == v.claim)
+    return f"{words.quantity(v.metric)}: {words.difference(claim.of, claim.minus)}"
+
+
+def _caption(verdicts: Sequence[Verdict], measured: Measured) -> str:
+    metrics, seeds = {v.metric for v in verdicts}, {v.n for v in verdicts}
+    n = f", {seeds.pop()} seeds" if len(seeds) == 1 else ", n seeds" if seeds else ""
+    parts = [measured.experiment.question, f"Verdicts on {measured.data}{n}."]
+    if len(metrics) == 1:
+        parts.append(f"Measured: {words.quantity(*metrics)}.")
+    if metrics & set(ERRORS):
+        parts.append("Errors in percent, differences in points, paired by seed, with t intervals.")
+    if metrics & set(SHARES):
+        parts.append("Shares of seeds have exact binomial intervals.")
+    parts.append(outcomes(share for share in SHARES if any(getattr(v, share) for v in verdicts)))
+    parts.append("Supported: the interval lies within the region; refuted: outside; inconclusive: across an end.")
+    return " ".join(filter(None, parts))
+
+
+def estimate(v: Verdict) -> str:
+    """`+4.40 [+3.90, +4.90]`, of no difference `0.80 [0.28, 0.99]`."""
+    return interval(v.estimate, v.low, v.high, "+" if v.is_difference else "")
+
+
+def region(v: Verdict) -> str:
+    """The region as an interval: `(0, ∞)` without its ends, `[0, 1]` with them."""
+    low, high = (_end(x) for x in (v.region_low, v.region_high))
+    left = "(" if v.is_difference or low == "−∞" else "["
+    right = ")" if v.is_difference or high == "∞" else "]"
+    return f"{left}{low}, {high}{right}"
+
+
+def _end(value: float) -> str:
+    return f"{value:g}".replace("inf", "∞").replace("-", "−")
+
+
+def notes(v: Verdict) -> str:
+    """What else the reader must know: missing and failed runs, the values chosen, the estimate without divergence."""
+    parts = [f"{_runs(v.missing)} missing"] if v.missing else []
+    parts += [f"{_runs(count)} {share}" for share in SHARES if (count := getattr(v, share))]
+    parts += [f"{_chosen(v)}, by validation error"] if v.chosen else []
+    if v.converged_n:
+        sign = "+" if v.is_difference else ""
+        without = interval(v.converged_estimate, v.converged_low, v.converged_high, sign)
+        parts.append(f"converged only: {without}, n = {v.converged_n}")
+    return "; ".join(parts)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def _chosen(v: Verdict) -> str:
+    """`learning rate 0.1 minus 0.0001`, of `of: lr 0.1; minus: lr 0.0001`."""
+    sides = [side.split(" ") for side in v.chosen.split("; ")]
+    return f"{words.setting(sides[0][1])} {' minus '.join(side[2] for side in sides)}"

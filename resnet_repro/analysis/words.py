@@ -1,0 +1,112 @@
+"""The words of tables, captions and the article for settings, their values and what is measured."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from resnet_repro.analysis.frames import text
+from resnet_repro.metrics import QUANTITIES
+
+SETTINGS = {
+    "model": "network",
+    "shortcut_subsample": "subsampling in the shortcut",
+    "shortcut_pad": "zero channels of the shortcut",
+    "shortcut_scale": "λ",
+    "scale_on": "shortcuts with λ",
+    "ghost_batch": "images per batch-norm batch",
+    "init": "initialisation",
+    "fan": "initialisation by",
+    "data": "data set",
+    "split": "training images",
+    "normalize": "pixels normalised by",
+    "pad": "padding and normalisation",
+    "crop_padding": "padding of the random crop",
+    "flip": "random flips",
+    "last_batch": "last partial batch",
+    "lr": "learning rate",
+    "nesterov": "Nesterov momentum",
+    "weight_decay": "weight decay",
+    "decay_on": "weight decay on",
+    "batch": "batch size",
+    "milestones": "learning rate lowered at steps",
+    "gamma": "and multiplied by",
+    "warmup": "warm-up",
+    "warmup_lr": "warm-up learning rate",
+    "warmup_steps": "warm-up steps",
+    "warmup_error": "warm-up until training error, %",
+    "clip": "gradient norm clipped at",
+    "curve_every": "steps between curve points",
+    "eval_every": "steps between test errors",
+}
+"""A setting where its name alone does not say it."""
+
+VALUES = {
+    "model": {"plain": "plain net", "resnet": "ResNet"},
+    "split": {"full": "all", "45k": "nine tenths, the rest for selection"},
+    "normalize": {"channel": "channel mean and deviation", "pixel_mean": "per-pixel mean", "none": "nothing"},
+    "pad": {"before": "padded before", "after": "padded after"},
+    "warmup": {"steps": "for a number of steps", "error": "until the training error falls"},
+    "init": {"he": "He", "xavier": "Xavier", "lecun": "LeCun", "torch": "PyTorch's"},
+    "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
+}
+"""A value where it alone does not say it."""
+
+NORMS = {"batch": "batch norm", "group": "group norm", "none": "no norm"}
+
+
+def setting(name: str) -> str:
+    """The head of a setting's column: `learning rate`, `λ`, `depth`."""
+    return SETTINGS.get(name, name.replace("_", " "))
+
+
+def value(name: str, what: Any) -> str:
+    """A setting's value below that head: `plain net`, `0.1`, `off`."""
+    if isinstance(what, bool):
+        return "yes" if what else "no"
+    return VALUES.get(name, {}).get(what) or text(what)
+
+
+def named(name: str, what: Any) -> str:
+    """A setting's value where no head says of what: `plain net`, `depth 56`, `λ = 0.5`, `learning rate 0.1`."""
+    if name == "norm":
+        return NORMS[what]
+    if name == "model":
+        return value(name, what)
+    values = [value(name, w) for w in what] if isinstance(what, list) else [value(name, what)]
+    return f"{setting(name)} {'= ' * (setting(name) == 'λ')}{' or '.join(values)}"
+
+
+def listed(settings: Mapping[str, Any]) -> str:
+    """Settings one after the other: `plain net, depth 56`."""
+    return ", ".join(named(name, what) for name, what in settings.items())
+
+
+def difference(of: Mapping[str, Any], minus: Mapping[str, Any] | None) -> str:
+    """The runs that a claim is about, what they share first: `plain net, depth 56 minus depth 20`."""
+    if minus is None:
+        return listed(of)
+    shared = {k: v for k, v in of.items() if k in minus and minus[k] == v}
+    left, right = ({k: v for k, v in side.items() if k not in shared} for side in (of, minus))
+    between = "" if not shared else ", " if len(left) == len(right) == 1 else ": "
+    return f"{listed(shared)}{between}{listed(left) or 'the others'} minus {listed(right) or 'the others'}"
+
+
+def quantity(metric: str) -> str:
+    """What is measured, in short: `training error, clean`, `share of failed seeds`."""
+    q = QUANTITIES[metric]
+    if q.kind == "share":
+        return f"share of {q.name} seeds"
+    return ", ".join(filter(None, (q.head, q.subhead)))
+
+
+def enumerated(parts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+OUTCOMES = {
+    "diverged": "the loss was no longer a number",
+    "stuck": "training error at chance at the end",
+    "failed": "test error above 20 %",
+}
+"""What is said of a run in a table, and what it means."""
