@@ -37,11 +37,11 @@ class ExperimentSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Trains the missing runs. Raises SystemExit when some failed, after listing them, or for a user's error."""
-        from resnet_repro import errors, experiment, planning, settings, sweep
+        from resnet_repro import errors, experiment, grammar, planning, sweep
 
         with errors.told():
             if self.experiment is None:
-                planned = planning.expand([settings.product(arguments)])
+                planned = planning.expand([grammar.product(arguments)])
             else:
                 planned = planning.plan(experiment.load(self.experiment), arguments)
             return sweep.train_missing(planned, self.launcher, group=self.experiment)

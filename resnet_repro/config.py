@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -141,7 +141,8 @@ ConfigStore.instance().store(name="run_schema", node=Run)
 
 def science(run: Run) -> dict[str, Any]:
     """The part of a run that decides its numbers, as nested plain values; what `run_id` hashes."""
-    return {**{k: v for k, v in asdict(run).items() if k != "env"}, "protocol": PROTOCOL}
+    parts = {k: dict(vars(v)) if is_dataclass(v) else v for k, v in vars(run).items() if k != "env"}
+    return {**parts, "protocol": PROTOCOL}
 
 
 def run_id(run: Run) -> str:
@@ -157,11 +158,11 @@ def model_name(run: Run) -> str:
 
 def columns(run: Run) -> dict[str, Any]:
     """The run's settings as one flat row of a table: `model`, `depth`, `data`, `lr`, `seed`, ..."""
-    row: dict[str, Any] = {"model": model_name(run), **asdict(run.model)}
+    row: dict[str, Any] = {"model": model_name(run), **vars(run.model)}
     del row["residual"]
-    data = asdict(run.data)
+    data = dict(vars(run.data))
     row |= {"data": data.pop("title")} | {k: v for k, v in data.items() if k != "name"}
-    row |= asdict(run.optim) | asdict(run.probes) | {"seed": run.seed}
+    row |= vars(run.optim) | vars(run.probes) | {"seed": run.seed}
     return {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment
-from resnet_repro.settings import check_count, compose, parse, product
+from resnet_repro.grammar import check_count, parse, product
+from resnet_repro.settings import compose
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 SOURCES = (
     "config.py",
+    "grammar.py",
     "settings.py",
+    "documents.py",
+    "typed.py",
     "experiment.py",
     "planning.py",
     "collect.py",

@@ -1,13 +1,11 @@
 """How the settings of a run are written: Hydra overrides, read into a `Run` or refused with what to write instead.
 
-`compose(["model.depth=56", "seed=3"])` is the run that these describe; `product` gives the cells of a sweep.
-Nothing here imports torch, so planning a sweep starts at once.
+`compose(["model.depth=56", "seed=3"])` is the run that these describe. Nothing here imports torch, so planning a
+sweep starts at once.
 """
 
 import copy
 import difflib
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import lru_cache
@@ -17,75 +15,102 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.config import ConfigError, Run, check
+from resnet_repro.grammar import parse, parse_one
+from resnet_repro.typed import problem, shown, words
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "task")
-CELLS = 100_000
-"""Runs in one sweep at most: a mistyped range is refused at once, instead of filling the memory."""
 
 
 def compose(overrides: Sequence[str]) -> Run:
-    """The run that these Hydra overrides describe.
+    """The run that these Hydra overrides describe, as Hydra composes it.
 
     Raises ConfigError, before anything is computed, for an unknown key, an ill-typed or out-of-range value,
     and a combination that makes no sense.
     """
-    groups: list[Override] = []
-    values: list[Override] = []
-    for override in parse(overrides):
-        (groups if override.key_or_group in GROUPS else values).append(override)
-    for override in groups:
-        _check_group(override)
-    cfg = copy.deepcopy(_composed(tuple(o.input_line or "" for o in groups)))
-    for override in values:
-        _set(cfg, override)
-    return _checked(cfg)
+    parsed = parse(overrides)
+    groups = tuple(o.input_line or "" for o in parsed if o.key_or_group in GROUPS)
+    values = [o.input_line or "" for o in parsed if o.key_or_group not in GROUPS]
+    base = _base(groups)
+    if base is None or any(_refers(text) for text in values):
+        cfg = copy.deepcopy(_composed(groups))
+        for text in values:
+            _set(cfg, parse_one(text))
+        return _checked(cfg)
+    run = _with(base, dict(_leaf(text) for text in values))
+    check(run)
+    return run
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """Hydra overrides, parsed; those of Hydra's own settings (`hydra...`) are left out.
-
-    Raises ConfigError for what Hydra's grammar refuses, and for additions and deletions (`+`, `~`):
-    a run has a fixed set of settings.
-    """
-    parsed = [_parse_one(text) for text in overrides]
-    return [o for o in parsed if o.key_or_group.split(".")[0].split("/")[0] != "hydra"]
+# A thousand runs of a sweep differ in a few values: what Hydra and OmegaConf make of a choice of groups, and of each
+# value, is asked once.
 
 
-@lru_cache(maxsize=4096)
-def _parse_one(text: str) -> Override:
-    try:
-        (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException as error:
-        raise ConfigError(f"{text!r} cannot be read: write key=value, for example model.depth=56") from error
-    if override.is_add() or override.is_delete():
-        raise ConfigError(
-            f"{text!r}: settings cannot be added or removed; write key=value with a key of "
-            "`python -m resnet_repro.train --cfg job`"
-        )
-    return override
+@lru_cache(maxsize=64)
+def _base(groups: tuple[str, ...]) -> Run | None:
+    """The run of a choice of groups; None where a value refers to another one, which an override may change."""
+    cfg = _composed(groups)
+    return None if _refers(OmegaConf.to_yaml(cfg)) else _checked(cfg)
+
+
+@lru_cache(maxsize=2**17)
+def _leaf(text: str) -> tuple[str, Any]:
+    """The key of an override that refers to nothing, and its value as the schema types it."""
+    override = parse_one(text)
+    cfg = _schema()
+    _set(cfg, override)
+    value = OmegaConf.select(cfg, override.key_or_group)
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    _check_type(override.key_or_group, value)
+    return override.key_or_group, value
+
+
+@lru_cache(maxsize=1)
+def _schema() -> DictConfig:
+    return OmegaConf.structured(Run)
+
+
+def _refers(text: str) -> bool:
+    """Whether an OmegaConf interpolation or a missing value (`???`) may be in it."""
+    return "${" in text or "???" in text
+
+
+def _with(base: Run, values: dict[str, Any]) -> Run:
+    """A copy of the run with these values, by dotted key."""
+    parts = {name: _copy(part) for name, part in vars(base).items()}
+    run = Run(**parts)
+    for key, value in values.items():
+        part, _, name = key.rpartition(".")
+        setattr(parts[part] if part else run, name, _copy(value))
+    return run
+
+
+def _copy(value: Any) -> Any:
+    if is_dataclass(value):
+        return type(value)(**{name: _copy(inner) for name, inner in vars(value).items()})  # type: ignore[misc]
+    return list(value) if isinstance(value, list) else value
 
 
 def _check_group(override: Override) -> None:
     options = sorted(path.stem for path in (CONF / override.key_or_group).glob("*.yaml"))
     if override.package is not None:
-        raise ConfigError(f"{override.input_line!r}: a group's place is fixed; write {override.key_or_group}=...")
+        raise ConfigError(f"{shown(override.input_line)}: a group's place is fixed; write {override.key_or_group}=...")
     if override.is_sweep_override():
-        raise ConfigError(f"{override.input_line!r} names several values: add -m to train one run for each")
+        raise ConfigError(f"{shown(override.input_line)} names several values: add -m to train one run for each")
     if override.value() not in options:
-        raise ConfigError(f"{override.key_or_group} must be one of {', '.join(options)}, got {override.value()!r}")
+        raise ConfigError(f"{override.key_or_group} must be one of {', '.join(options)}, got {shown(override.value())}")
 
 
 @lru_cache(maxsize=64)
 def _composed(groups: tuple[str, ...]) -> DictConfig:
     """Hydra's composition of a choice of groups: 50 ms each, hence once."""
+    for text in groups:
+        _check_group(parse_one(text))
     application, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -98,14 +123,16 @@ def _composed(groups: tuple[str, ...]) -> DictConfig:
 def _set(cfg: DictConfig, override: Override) -> None:
     key = override.key_or_group
     if key not in known_keys():
-        raise ConfigError(f"unknown setting {key!r}{_nearest(key)}")
+        raise ConfigError(f"unknown setting {shown(key)}{_nearest(key)}")
+    if override.package is not None:
+        raise ConfigError(f"{shown(override.input_line)}: a setting has no package; write {key}=...")
     if override.is_sweep_override():
-        raise ConfigError(f"{override.input_line!r} names several values: add -m to train one run for each")
+        raise ConfigError(f"{shown(override.input_line)} names several values: add -m to train one run for each")
     value = override.value()
     try:
         OmegaConf.update(cfg, key, value)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{key} must be {known_keys()[key]}, got {value!r}") from error
+    except (OmegaConfBaseException, ArithmeticError) as error:  # ArithmeticError: an integer beyond any float
+        raise ConfigError(f"{key} must be {known_keys()[key]}, got {shown(value)}") from error
 
 
 @lru_cache(maxsize=1)
@@ -122,17 +149,17 @@ def known_fields() -> dict[str, Field]:
 @lru_cache(maxsize=1)
 def known_keys() -> dict[str, str]:
     """Every setting's dotted key and the type it takes, in words."""
-    words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
-    words |= {"int | None": "an integer or null", "float | None": "a number or null"}
-    return {key: words.get(_type_name(leaf), "a list of integers") for key, leaf in known_fields().items()}
+    return {key: words(leaf.type) for key, leaf in known_fields().items()}
 
 
-def _type_name(leaf: Field) -> str:
-    return leaf.type.__name__ if isinstance(leaf.type, type) else str(leaf.type)
+def _check_type(key: str, value: Any) -> None:
+    """What OmegaConf lets pass: a list within a list of integers."""
+    if said := problem(value, known_fields()[key].type, key):
+        raise ConfigError(said)
 
 
 def _nearest(key: str) -> str:
-    known = [*known_keys(), *GROUPS]
+    known, key = [*known_keys(), *GROUPS], key[:100]
     near = [k for k in known if k.split(".")[-1] == key] or difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"{hint} `python -m resnet_repro.train --cfg job` shows all"
@@ -162,44 +189,10 @@ def _checked(cfg: DictConfig) -> Run:
         run: Run = OmegaConf.to_object(cfg)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, a value left at ???
         raise ConfigError(_in_short(error)) from error
+    except (TypeError, ValueError) as error:  # an interpolation that leads to a value of another type
+        raise ConfigError(f"a setting refers to another one of another type: {error}") from error
+    for key in known_fields():
+        part, _, name = key.rpartition(".")
+        _check_type(key, getattr(getattr(run, part) if part else run, name))
     check(run)
     return run
-
-
-def product(overrides: Sequence[str]) -> list[list[str]]:
-    """The cells of a Hydra sweep: `["seed=0,1", "task=digits"]` gives two lists of single-valued overrides.
-
-    Raises ConfigError for more than CELLS of them.
-    """
-    axes = [_values(o) for o in parse(overrides)]
-    check_count(math.prod(map(len, axes)))
-    return [list(cell) for cell in itertools.product(*axes)]
-
-
-def check_count(cells: float) -> None:
-    """Refuses a sweep of too many cells; asked before they are made."""
-    if not cells <= CELLS:
-        raise ConfigError(
-            f"{cells:,.0f} runs in one sweep; at most {CELLS:,}: name fewer values, or make several sweeps"
-        )
-
-
-def _values(override: Override) -> list[str]:
-    """The overrides of one value each that a sweep override stands for."""
-    if not override.is_sweep_override():
-        return [override.input_line or ""]
-    try:
-        _check_range(override.value())
-        values = [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
-    except (HydraException, ArithmeticError) as error:  # glob(*), interval(0, 1), range(0, nan)
-        raise ConfigError(f"{override.input_line!r}: write out the values, as in seed=0,1,2") from error
-    if not values:
-        raise ConfigError(f"{override.input_line!r} names no value: write them out, as in seed=0,1,2")
-    return values
-
-
-def _check_range(sweep: Any) -> None:
-    if isinstance(sweep, RangeSweep):
-        assert sweep.start is not None
-        assert sweep.stop is not None
-        check_count(abs(sweep.stop - sweep.start) / abs(sweep.step))

@@ -20,7 +20,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_repro import config, errors, metrics, mirror, planning, progress, provenance, records, reference, settings
+from resnet_repro import (
+    config,
+    errors,
+    grammar,
+    metrics,
+    mirror,
+    planning,
+    progress,
+    provenance,
+    records,
+    reference,
+    settings,
+)
 
 
 def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> dict[str, Any]:
@@ -208,7 +220,7 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
         return  # --hydra-help, completion: Hydra's own
     overrides = [a for a in arguments if not a.startswith("-")]
-    for cell in settings.product(overrides) if multirun else [overrides]:
+    for cell in grammar.product(overrides) if multirun else [overrides]:
         settings.compose(cell)
 
 

@@ -9,8 +9,9 @@ import yaml
 from resnet_repro import report
 from resnet_repro.config import ConfigError, columns, cost
 from resnet_repro.experiment import load, read
+from resnet_repro.grammar import product
 from resnet_repro.planning import expand, in_order, plan, selects
-from resnet_repro.settings import compose, product
+from resnet_repro.settings import compose
 
 GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [0, 1, 2]}
 
