@@ -16,7 +16,7 @@ export UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep campaign plan collect status report verify test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch campaign plan collect status report verify test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,18 +38,21 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 sweep: setup ## train what is missing of EXP, collect, report, print the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
 
+watch: setup ## the live screen of EXP while it is swept elsewhere (another terminal, a cluster)
+	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
+
 campaign: setup ## EXPS one after the other, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) env.engine=$(ENGINE) $(OVERRIDES)
 
-plan: setup ## what EXP would train, and what it should cost
-	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(OVERRIDES)
+plan: setup ## what EXP would train, and what it should cost (ALL=1: run by run)
+	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(if $(ALL),--all) $(OVERRIDES)
 
 collect: setup ## collect and report what is finished of EXP, train nothing
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --collect $(OVERRIDES)
 
 status: setup ## finished, running and missing runs of every experiment, or of the EXP given
-	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP))
+	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES)
 
 report: setup ## render results/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report

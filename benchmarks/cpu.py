@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks import table
 from benchmarks.timing import CUDA, side_by_side
-from hydra_plugins.local_launcher import cores
+from resnet_repro.machine import cores
 
 SCALES = {
     "digits, ResNet-20": ["task=digits", "model.depth=20"],

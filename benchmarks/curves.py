@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks import table
 from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images
-from hydra_plugins.local_launcher import cores
 from resnet_repro import data, settings
+from resnet_repro.machine import cores
 from resnet_repro.training.fit import set_up
 from resnet_repro.training.member import Member
 

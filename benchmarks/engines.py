@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import table
 from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images, side_by_side, timed
-from hydra_plugins.local_launcher import cores
 from resnet_repro import settings
+from resnet_repro.machine import cores
 from resnet_repro.training.member import build
 
 DEPTHS = (20, 56, 110)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -26,6 +25,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from resnet_repro.machine import cores, visible_gpus
 
 PRELOAD = ["resnet_repro.training.preload", "resnet_repro.train", "hydra_plugins.local_launcher"]
 LONGEST_MESSAGE = 10_000
@@ -96,20 +97,6 @@ class LocalLauncher(Launcher):
                 job.process.kill()
                 job.process.join()
         return [_returned(overrides, failures[index]) for index, pack in enumerate(packs) for overrides in pack]
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them, without importing torch."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [gpu for gpu in named.split(",") if gpu not in ("", "-1", "NoDevFiles")]
-    present = Path("/proc/driver/nvidia/gpus")
-    return [str(k) for k, _ in enumerate(present.iterdir())] if present.is_dir() else []
 
 
 def _start(shared: bytes, index: int, pack: Sequence[Sequence[str]], number: int, slot: str | None) -> Job:

@@ -22,10 +22,10 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
     Returns how many rows came from records and how many were kept.
     """
     old_runs, old_curves = _read_table(data / "runs.csv"), _read_table(data / "curves.csv")
-    kept_runs = {row["run_id"]: row for row in old_runs}
+    kept_runs = {old["run_id"]: old for old in old_runs}
     kept_curves: dict[str, list[dict[str, str]]] = {}
-    for row in old_curves:
-        kept_curves.setdefault(row["run_id"], []).append(row)
+    for point in old_curves:
+        kept_curves.setdefault(point["run_id"], []).append(point)
     runs: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     taken = 0
@@ -33,7 +33,7 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
         record = records.read(records.folder(plan.run, plan.id))
         if record is not None:
             taken += 1
-            runs.append(_row(plan, record))
+            runs.append(row(plan, record))
             curves += [
                 {"run_id": plan.id, "step": step, "metric": metric, "value": repr(value)}
                 for step, metric, value in records.read_curves(records.folder(plan.run, plan.id))
@@ -48,11 +48,12 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
     return taken, len(runs) - taken
 
 
-def _row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
+def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
+    """The run's row of runs.csv."""
     shares = {name: int(record["status_flags"][name]) for name in SHARES}
     provenance = {k: record["provenance"].get(k) for k in PROVENANCE}
-    row = {"run_id": plan.id, **columns(plan.run), "status": record["status"], **shares}
-    return row | record["metrics"] | {k: record[k] for k in ("parameters", "diverged_step")} | provenance
+    settings = {"run_id": plan.id, **columns(plan.run), "status": record["status"], **shares}
+    return settings | record["metrics"] | {k: record[k] for k in ("parameters", "diverged_step")} | provenance
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:

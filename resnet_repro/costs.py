@@ -1,73 +1,217 @@
-"""What a plan costs: its runs, and the hours they took when they were measured last."""
+"""How long runs take, from what they or their like took when they were measured: one predictor for all who ask.
+
+Asked first is what was measured here (the run folders), then what the user collected (results/local), then what is
+committed (results). Among the runs on the same data the run itself counts, else those of the nearest cost.
+"""
 
 import csv
-from collections.abc import Sequence
+import heapq
+import json
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
+from statistics import fmean
+from typing import Any
 
 from resnet_repro import records
-from resnet_repro.packs import packs
+from resnet_repro.config import Run, cost
+from resnet_repro.experiment import Experiment
+from resnet_repro.machine import cores, device, visible_gpus
 from resnet_repro.planning import Planned, in_order
-from resnet_repro.progress import duration
-
-UNFINISHED = ("running", "interrupted", "crashed", "missing")
-"""States (records.state) of a run that has no record yet."""
-
-Measured = dict[str, tuple[float, str]]
-"""Seconds and device, by run."""
+from resnet_repro.provenance import ROOT
 
 
-def show(planned: Sequence[Planned], runs_csv: Path) -> None:
-    """Prints every run of the plan, its pack, whether it is finished, its measured seconds; then what is left in sum.
+@dataclass(frozen=True)
+class Timing:
+    """What one run took. Of a run in a pack, seconds are its share of the pack's."""
 
-    The seconds are of training, on the device named; of a run in a pack, its share of the pack's.
-    """
-    times = measured(runs_csv)
-    planned = in_order(planned)
-    formed = packs([plan.run for plan in planned], None, slots=1)
-    pack_of = {number: str(k) for k, pack in enumerate(formed, start=1) for number in pack}
-    rows = [(plan, records.state(records.folder(plan.run, plan.id))) for plan in planned]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "state", "pack", "steps", "seconds", "overrides"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("pack", "steps", "seconds") else "left")
-    for number, (plan, state) in enumerate(rows):
-        seconds = f"{times[plan.id][0]:.0f}" if plan.id in times else "not measured"
-        words = " ".join(plan.overrides)
-        table.add_row(plan.id, state, pack_of[number], str(plan.run.optim.steps), seconds, words)
-    printer().print(table)
-    left = [plan.id for plan, state in rows if state in UNFINISHED]
-    print(f"\n{len(planned)} runs in {len(formed)} packs: {estimate([plan.id for plan in planned], times)}")
-    print(f"{len(left)} to train: {estimate(left, times)}")
+    run_id: str
+    data: str
+    cost: float
+    seconds: float
+    device: str
 
 
-def printer() -> Console:
-    """A console that breaks no line where the output is no terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=1000)
+@dataclass(frozen=True)
+class Prediction:
+    """What a run should take: seconds on the device named. `exact`: this very run was measured."""
+
+    seconds: float
+    device: str
+    exact: bool
 
 
-def measured(runs_csv: Path) -> Measured:
-    """What the runs in a results/<experiment>/data/runs.csv took; empty where there is none."""
-    if not runs_csv.exists():
-        return {}
-    with open(runs_csv, newline="") as file:
-        return {row["run_id"]: (float(row["seconds"]), row["device"]) for row in csv.DictReader(file) if row["seconds"]}
+@dataclass(frozen=True)
+class Source:
+    """Timings from one place, by the data that the runs saw."""
+
+    timings: Sequence[Timing]
+
+    @cached_property
+    def by_id(self) -> dict[str, Timing]:
+        return {timing.run_id: timing for timing in self.timings}
+
+    @cached_property
+    def by_data(self) -> dict[str, dict[float, list[Timing]]]:
+        """For each data set, the timings of each cost."""
+        found: dict[str, dict[float, list[Timing]]] = {}
+        for timing in self.timings:
+            found.setdefault(timing.data, {}).setdefault(timing.cost, []).append(timing)
+        return found
+
+    def predict(self, run: Run, name: str) -> Prediction | None:
+        """The run's own time, else the time of its nearest in cost, scaled by cost; None without runs on its data."""
+        alike = self.by_data.get(run.data.title)
+        if name in self.by_id:
+            return Prediction(self.by_id[name].seconds, self.by_id[name].device, exact=True)
+        if not alike:
+            return None
+        nearest = min(alike, key=lambda other: abs(math.log(cost(run) / other)))
+        seconds = fmean(timing.seconds for timing in alike[nearest]) * cost(run) / nearest
+        return Prediction(seconds, alike[nearest][0].device, exact=False)
 
 
-def estimate(names: Sequence[str], times: Measured) -> str:
-    """`0.3 hours of one <device>` for each device on which these runs were measured, and how many were not."""
-    known: dict[str, float] = {}
-    for name in names:
-        if name in times:
-            seconds, device = times[name]
-            known[device] = known.get(device, 0.0) + seconds
-    unknown = sum(name not in times for name in names)
-    parts = [f"{_hours(seconds)} of one {device}" for device, seconds in known.items()]
-    parts += [f"{unknown} not measured"] if unknown else []
-    return " + ".join(parts) or "nothing to do"
+@dataclass(frozen=True)
+class Costs:
+    """Predicts the seconds of runs from the first of its sources that can."""
+
+    sources: Sequence[Source]
+
+    def predict(self, plan: Planned) -> Prediction | None:
+        """What the run should take; None where nothing like it was ever measured."""
+        answers = (source.predict(plan.run, plan.id) for source in self.sources)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def weights(self, planned: Sequence[Planned]) -> tuple[list[float], bool]:
+        """Predicted seconds of each run, True; where some run cannot be predicted, relative costs, False."""
+        predicted = [self.predict(plan) for plan in planned]
+        if all(predicted):
+            return [p.seconds for p in predicted if p is not None], True
+        return [cost(plan.run) for plan in planned], False
 
 
-def _hours(seconds: float) -> str:
-    return duration(seconds) if seconds < 360 else f"{seconds / 3600:.1f} hours"
+def known(runs_dir: Path, results: Path = ROOT / "results") -> Costs:
+    """What was measured: in runs_dir, then in results/local, then in the results that are committed."""
+    collected = [sorted(results.glob("local/*/data/runs.csv")), sorted(results.glob("*/data/runs.csv"))]
+    return Costs([Source(list(_of_records(runs_dir))), *(Source(list(_of_tables(paths))) for paths in collected)])
+
+
+def _of_records(runs_dir: Path) -> Iterator[Timing]:
+    """Of the finished runs in a runs_dir; of one that diverged early too little is known of the time of its like."""
+    for path in sorted(runs_dir.glob("*/record.json")):
+        try:
+            record = json.loads(path.read_text())
+            where, config = record["provenance"], record["config"]
+            parts = {**config["model"], **config["optim"], "data": config["data"]["title"], **where}
+            row = {**parts, "run_id": record["run_id"], "diverged_step": record["diverged_step"]}
+        except (OSError, ValueError, KeyError, TypeError):  # records.read will say so
+            continue
+        yield from _timing(row)
+
+
+def _of_tables(paths: Iterable[Path]) -> Iterator[Timing]:
+    for path in paths:
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                yield from _timing(row)
+
+
+def _timing(row: dict[str, Any]) -> Iterator[Timing]:
+    """The timing in a row of runs.csv (or the like), if there is one that its like can be judged by."""
+    if row.get("seconds") in (None, "") or row.get("diverged_step") not in (None, ""):
+        return
+    size = float(row["depth"]) * float(row["width"]) * float(row["batch"]) * max(float(row["steps"]), 1)
+    yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), row.get("device") or "unknown device")
+
+
+# Plans ---------------------------------------------------------------------------------------------------------
+
+
+def makespan(seconds: Sequence[float], at_once: int) -> float:
+    """When the last ends, if so many run at once, begun in the order given."""
+    ends = [0.0] * at_once
+    for one in seconds:
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
+def at_once(launcher: str, overrides: Sequence[str]) -> int | None:
+    """How many runs (or packs) go side by side on this machine; None where a cluster decides."""
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    if launcher != "local":
+        return None
+    slots, devices = given.get("hydra.launcher.slots", ""), given.get("env.devices", "")
+    each = int(devices) if devices.isdecimal() else 1
+    gpus = 0 if given.get("env.device") == "cpu" else len(visible_gpus())
+    return int(slots) if slots.isdecimal() else max(1, (gpus or cores()) // each)
+
+
+def unfinished(planned: Sequence[Planned]) -> list[Planned]:
+    """The runs that have no record, in the order in which they are trained."""
+    return [p for p in in_order(planned) if not (records.folder(p.run, p.id) / "record.json").exists()]
+
+
+def estimate(planned: Sequence[Planned], costs: Costs, slots: int | None) -> str:
+    """How long these runs take, and how that is known: `about 5 min 20 s (measured on AMD EPYC)`."""
+    predicted = [p for plan in planned if (p := costs.predict(plan)) is not None]
+    if not planned:
+        return "nothing to do"
+    if not predicted:
+        return "how long is not known: nothing like it was measured yet"
+    seconds = [p.seconds for p in predicted]
+    what = f"about {duration(makespan(seconds, slots))}" if slots else f"about {duration(sum(seconds))} of one device"
+    missing = len(planned) - len(predicted)
+    return f"{what} ({_origin(predicted)})" + (f"; {missing} more runs were never measured" if missing else "")
+
+
+def _origin(predicted: Sequence[Prediction]) -> str:
+    """Where the seconds come from, in honest words."""
+    there, _ = Counter(p.device for p in predicted).most_common(1)[0]
+    word = "measured" if all(p.exact for p in predicted) else "estimated from runs measured"
+    return f"{word} on {there}" + ("" if there == device() else f"; here it is {device()}, which may differ")
+
+
+def announcement(
+    spec: Experiment, planned: Sequence[Planned], costs: Costs, slots: int | None, results: Path
+) -> list[str]:
+    """What is about to happen, in lines: how many runs, how long, where the results will be, how to stop."""
+    left = unfinished(planned)
+    done = len(planned) - len(left)
+    runs = f"{len(planned)} runs" + (f", {done} finished already, {len(left)} to train" if done else "")
+    side = f", {slots} at once" if slots else ""
+    time_words = estimate(left, costs, slots)
+    expected = f"; expected: {spec.expected}" if spec.expected and "not known" in time_words else ""
+    lines = [f"{spec.id}: {spec.question}", f"{runs}{side}: {time_words}{expected}."]
+    runs_dir = _short(Path(planned[0].run.env.runs_dir))
+    lines.append(f"Each run is kept in {runs_dir}/, tables and figures go to {_short(results / spec.id)}/.")
+    lines.append("Ctrl-C stops, and the same command goes on from there.")
+    return lines
+
+
+def _short(path: Path) -> str:
+    """The path as seen from here, where it lies below."""
+    absolute = path.resolve()
+    return os.path.relpath(absolute) if absolute.is_relative_to(Path.cwd()) else str(path)
+
+
+# Words ---------------------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 10 s`, `5 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clock(seconds: float = 0.0) -> str:
+    """The local time, so many seconds from now: `14:32`."""
+    return time.strftime("%H:%M", time.localtime(time.time() + seconds))

@@ -97,6 +97,12 @@ def job_of(place: Path) -> str | None:
     return _note(place).get("job")
 
 
+def where(place: Path) -> str:
+    """`Slurm job 12_3`; empty for a run that had no job."""
+    job_id = job_of(place)
+    return "" if job_id is None else f"Slurm job {job_id}"
+
+
 def _note(place: Path) -> dict[str, str]:
     try:
         return json.loads((place / "slurm.json").read_text())

@@ -1,4 +1,4 @@
-"""How far the experiments are: `python -m resnet_repro.status [experiment ...] [overrides]`.
+"""How far the experiments are: `python -m resnet_repro.status [experiment ...] [overrides] [--all]`.
 
 Read from the run folders while jobs run; where a run has a Slurm job, beside it what Slurm says.
 """
@@ -9,49 +9,65 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from resnet_repro import experiment, planning, records, slurm
-from resnet_repro.costs import UNFINISHED, printer
+from resnet_repro import experiment, listing, planning, records, slurm
 from resnet_repro.errors import command
+from resnet_repro.listing import STATES, UNFINISHED
 from resnet_repro.planning import Planned
 
-STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
 
+def show(names: Sequence[str], overrides: Sequence[str], everything: bool = False) -> None:
+    """Prints a line for each experiment, then a line for each run that has begun or has a job, and is not finished.
 
-def show(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Prints a line for each experiment, then a line for each run that has begun or has a job, and is not finished."""
+    Where the terminal has no room for it all, states in which no run is are left out, then hashes from names of runs.
+    everything: nothing is left out.
+    """
     plans = {name: planning.plan(experiment.load(name), overrides) for name in names}
-    states = {plan.id: _state(plan) for planned in plans.values() for plan in planned}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("experiment", "runs", *STATES):
-        table.add_column(title, no_wrap=True, justify="left" if title == "experiment" else "right")
-    for name, planned in plans.items():
-        counts = Counter(states[plan.id] for plan in planned)
-        table.add_row(name, str(len(planned)), *[str(counts[state] or "-") for state in STATES])
-    printer().print(table)
+    states = {plan.id: listing.state(plan) for planned in plans.values() for plan in planned}
+    counts = {name: Counter(states[plan.id] for plan in planned) for name, planned in plans.items()}
+    full = _counts(counts, STATES)
+    there = listing.occurring(states.values())
+    listing.show(full if everything or listing.fits(full) else _counts(counts, there))
     unique = {plan.id: plan for planned in plans.values() for plan in planned}
-    _show_unfinished([plan for name, plan in unique.items() if states[name] in UNFINISHED], states)
+    _show_unfinished([plan for name, plan in unique.items() if states[name] in UNFINISHED], states, everything)
 
 
-def _state(plan: Planned) -> str:
-    return records.state(records.folder(plan.run, plan.id))
+def _counts(counts: dict[str, Counter[str]], states: Sequence[str]) -> Table:
+    table = listing.titled("experiment", "runs", *states)
+    for name, count in counts.items():
+        table.add_row(name, str(count.total()), *[str(count[state] or "-") for state in states])
+    return table
 
 
-def _show_unfinished(unfinished: Sequence[Planned], states: dict[str, str]) -> None:
+def _show_unfinished(unfinished: Sequence[Planned], states: dict[str, str], everything: bool) -> None:
     jobs = {plan.id: slurm.job_of(records.folder(plan.run, plan.id)) for plan in unfinished}
     said = slurm.states(job for job in jobs.values() if job is not None)
-    begun = [plan for plan in unfinished if jobs[plan.id] or states[plan.id] != "missing"]
-    if not begun:
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "state", "step", "Slurm job", "Slurm says"):
-        table.add_column(title, no_wrap=True)
-    for plan in begun:
-        step = records.last_step(records.folder(plan.run, plan.id))
+    rows = []
+    for plan in unfinished:
         job = jobs[plan.id]
-        words = "" if job is None else "no answer" if said is None else said[job]
-        table.add_row(plan.id, states[plan.id], f"{step}/{plan.run.optim.steps}", job or "", words)
-    print()
-    printer().print(table)
+        if job or states[plan.id] != "missing":
+            step = f"{records.last_step(records.folder(plan.run, plan.id))}/{plan.run.optim.steps}"
+            words = "" if job is None else "no answer" if said is None else said[job]
+            rows.append((plan.id, states[plan.id], step, job or "", words))
+    if rows:
+        print()
+        listing.show(_unfinished(rows, everything))
+
+
+def _unfinished(rows: Sequence[tuple[str, ...]], everything: bool) -> Table:
+    """Run, state, step, Slurm job where one has a job; in a narrow terminal without hashes, if that is clear."""
+    width = 5 if any(job for *_, job, _ in rows) else 3
+    short = [name.rsplit("-", 1)[0] for name, *_ in rows]
+    full = _table(rows, width)
+    if everything or listing.fits(full) or len(set(short)) < len(short):
+        return full
+    return _table([(name, *rest) for name, (_, *rest) in zip(short, rows, strict=True)], width)
+
+
+def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
+    table = listing.titled(*("run", "state", "step", "Slurm job", "Slurm says")[:width])
+    for row in rows:
+        table.add_row(*row[:width])
+    return table
 
 
 def main() -> None:
@@ -60,7 +76,9 @@ def main() -> None:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return
-    show([w for w in words if "=" not in w] or experiment.ids(), [w for w in words if "=" in w])
+    everything = "--all" in words
+    names = [w for w in words if "=" not in w and w != "--all"]
+    show(names or experiment.ids(), [w for w in words if "=" in w], everything)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from resnet_repro import costs, experiment, mirror, packs, planning, progress, records, slurm, train
+from resnet_repro import costs, experiment, listing, mirror, packs, planning, progress, records, slurm, train
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import command, sentence
@@ -73,7 +73,7 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
     failures: dict[str, str] = {}
     returns: list[JobReturn] = []
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
-    with nullcontext() if detached or not todo else _shown(planned):
+    with nullcontext() if detached or not todo else _shown(planned, launcher, group):
         while todo:
             failures |= jobs.look(todo)
             taken = jobs.active | set(failures)
@@ -96,9 +96,12 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
 
 
 @contextmanager
-def _shown(planned: Sequence[Planned]) -> Iterator[None]:
-    with mirror.following(planned), progress.shown(planned):
-        yield
+def _shown(planned: Sequence[Planned], launcher: Launcher, group: str | None) -> Iterator[progress.Display]:
+    spec = None if group is None else experiment.load(group)
+    slots = getattr(launcher, "slots", None)  # of this machine; of a cluster they are not known
+    at_once = None if slots is None else len(slots)
+    with mirror.following(planned), progress.shown(planned, spec, at_once, where=slurm.where) as display:
+        yield display
 
 
 def _place(plan: Planned) -> Path:
@@ -160,6 +163,8 @@ def sweep(
 ) -> int:
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
     planned = planning.plan(spec, overrides)
+    known = costs.known(Path(planned[0].run.env.runs_dir))
+    print("\n".join(costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results)), flush=True)
     sys.argv = [train.__name__, "-m", f"hydra.sweeper.experiment={spec.id}", f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
@@ -219,6 +224,7 @@ def main() -> int:
     parser.add_argument("experiment", help=f"one of {', '.join(experiment.ids())}")
     parser.add_argument("--launcher", default="local", help="a Hydra launcher: local, slurm, slurm-detached, ...")
     parser.add_argument("--plan", action="store_true", help="print the runs and their cost, train nothing")
+    parser.add_argument("--all", action="store_true", help="with --plan: every run, also in a narrow terminal")
     parser.add_argument("--collect", action="store_true", help="collect and report what is finished, train nothing")
     parser.add_argument("--minutes", type=float, help="train no longer than this, then collect and report")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
@@ -229,7 +235,10 @@ def main() -> int:
 
 def _run(spec: Experiment, options: argparse.Namespace) -> int:
     if options.plan:
-        costs.show(planning.plan(spec, options.overrides), options.results / spec.id / "data" / "runs.csv")
+        planned = planning.plan(spec, options.overrides)
+        slots = costs.at_once(options.launcher, options.overrides)
+        known = costs.known(Path(planned[0].run.env.runs_dir))
+        listing.plan(planned, known, slots, options.all)
         return 0
     if options.collect:
         return collect(spec, options.overrides, options.results)

@@ -1,18 +1,24 @@
 """Progress, read from run folders made by hand, in words, on a terminal and in a pipe."""
 
+import fcntl
 import os
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
 
 from resnet_repro import records
-from resnet_repro.metrics import SHARES
+from resnet_repro.config import cost
+from resnet_repro.costs import Costs, Source, Timing
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import expand
-from resnet_repro.progress import Snapshot, Watch, duration, line
+from resnet_repro.progress.screen import line
+from resnet_repro.progress.state import PRIOR_SECONDS, Seen, Snapshot, Watch
 
 STEPS = 400
 
@@ -32,17 +38,29 @@ def reach(plan, step):
     records.write_curves(place(plan), [(s, "train_loss", 1.0) for s in range(20, step + 1, 20)])
 
 
-def finish(plan):
+def finish(plan, error=1.0):
     reach(plan, STEPS)
     flags = dict.fromkeys(SHARES, False)
-    records.write(place(plan), {"status": "finished", "status_flags": flags, "metrics": {}, "provenance": {}})
+    measured = {"metrics": dict.fromkeys(METRICS, error), "parameters": 1, "diverged_step": None, "provenance": {}}
+    records.write(place(plan), {"status": "finished", "status_flags": flags, **measured})
 
 
 # Snapshots -----------------------------------------------------------------------------------------------------
 
 
-def test_before_anything_began_nothing_is_done_and_no_end_is_promised(planned):
-    assert Watch(planned).look() == Snapshot(done=0, total=3, running=[], work=0.0, left=None)
+def running(snapshot):
+    return [(seen.plan.id, seen.fraction) for seen in snapshot.running]
+
+
+def priced(planned, seconds):
+    """Costs that know these runs, at so many seconds each."""
+    timings = [Timing(plan.id, "digits", cost(plan.run), s, "CPU") for plan, s in zip(planned, seconds, strict=True)]
+    return Costs([Source(timings)])
+
+
+def test_before_anything_began_nothing_is_done_and_without_measurements_no_end_is_promised(planned):
+    seen = Watch(planned).look()
+    assert (seen.done, running(seen), seen.work, seen.left) == (0, [], 0.0, None)
 
 
 def test_work_is_weighed_by_the_cost_of_runs(planned):
@@ -51,8 +69,8 @@ def test_work_is_weighed_by_the_cost_of_runs(planned):
     with records.lock(place(planned[2])):
         reach(planned[2], 100)
         seen = watch.look()
-    assert (seen.done, seen.total) == (1, 3)
-    assert seen.running == [(planned[2].id, 0.25)]
+    assert (seen.done, len(seen.runs)) == (1, 3)
+    assert running(seen) == [(planned[2].id, 0.25)]
     assert seen.work == pytest.approx((20 + 0.25 * 98) / (20 + 38 + 98))
 
 
@@ -60,7 +78,7 @@ def test_an_interrupted_run_counts_for_what_it_did_and_is_not_running(planned):
     with records.lock(place(planned[0])):
         reach(planned[0], 200)
     seen = Watch(planned).look()
-    assert (seen.done, seen.running) == (0, [])
+    assert (seen.done, running(seen)) == (0, [])
     assert seen.work == pytest.approx(0.5 * 20 / (20 + 38 + 98))
 
 
@@ -68,29 +86,52 @@ def test_a_run_is_done_when_its_record_is_there_and_not_at_its_last_step(planned
     watch = Watch(planned)
     with records.lock(place(planned[0])):
         reach(planned[0], STEPS)
-        assert watch.look().running == [(planned[0].id, 0.99)]
+        assert running(watch.look()) == [(planned[0].id, 0.99)]
         finish(planned[0])
-        assert (watch.look().done, watch.look().running) == (1, [])
+        assert (watch.look().done, running(watch.look())) == (1, [])
     for plan in planned[1:]:
         finish(plan)
     assert (watch.look().done, watch.look().work) == (3, pytest.approx(1.0))
 
 
-def test_the_time_left_follows_from_the_work_done_since_the_watch_began(planned):
-    finish(planned[0])  # earlier; says nothing of the speed now
-    watch = Watch(planned, began=time.monotonic() - 100)
-    assert watch.look().left is None
-    reach(planned[1], 200)
-    (place(planned[1]) / "lock").touch()
-    left = watch.look().left
-    rest, gained = 0.5 * 38 + 98, 0.5 * 38
-    assert left == pytest.approx(100 * rest / gained, rel=0.01)
+def test_the_time_left_is_known_at_once_from_measurements_and_packed_onto_the_slots(planned):
+    costs = priced(planned, (10, 20, 50))
+    assert Watch(planned, costs, at_once=1).look().left == pytest.approx(80)
+    assert Watch(planned, costs, at_once=2).look().left == pytest.approx(50)  # 50 beside 20 and 10
+    finish(planned[2])
+    assert Watch(planned, costs, at_once=2).look().left == pytest.approx(20)
+
+
+def test_the_time_left_follows_the_pace_that_is_seen(planned):
+    now = [1000.0]
+    watch = Watch(planned, priced(planned, (10, 20, 50)), at_once=1, clock=lambda: now[0])
+    with records.lock(place(planned[2])):
+        reach(planned[2], 20)
+        assert watch.look().left == pytest.approx(80 - 2.5)
+        now[0] += 3 * 22.5  # three times as slow as predicted
+        reach(planned[2], 200)
+        pace = (67.5 + PRIOR_SECONDS) / (22.5 + PRIOR_SECONDS)
+        seen = watch.look()
+    assert 1 < pace < 3
+    assert seen.left == pytest.approx(pace * 55)
+    assert seen.running[0].left == pytest.approx(pace * 25)
+
+
+def test_without_measurements_the_pace_alone_counts_and_what_was_done_before_says_nothing_of_it(planned):
+    now = [1000.0]
+    finish(planned[0])
+    watch = Watch(planned, at_once=1, clock=lambda: now[0])
+    with records.lock(place(planned[1])):
+        assert watch.look().left is None
+        reach(planned[1], 200)
+        now[0] += 100
+        assert watch.look().left == pytest.approx(100 * (0.5 * 38 + 98) / (0.5 * 38))
 
 
 def test_a_run_of_no_steps_can_be_watched(tmp_path):
     (plan,) = expand([[["optim.steps=0", f"env.runs_dir={tmp_path}"]]])
     with records.lock(place(plan)):
-        assert Watch([plan]).look().running == [(plan.id, 0.0)]
+        assert running(Watch([plan]).look()) == [(plan.id, 0.0)]
     finish(plan)
     assert Watch([plan]).look().work == 1.0
 
@@ -98,48 +139,35 @@ def test_a_run_of_no_steps_can_be_watched(tmp_path):
 # Words ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_names_what_is_done_what_runs_and_when_it_ends():
-    running = [("resnet110-s0-0123456789", 0.454), ("plain20-s4-0123456789", 0.99)]
-    said = line(Snapshot(done=12, total=40, running=running, work=0.461, left=190.0))
+def snapshot_of(planned, fractions, done=0, work=0.0, left=None):
+    """A snapshot in which the first runs are done and the next ones have reached these fractions."""
+    runs = [Seen(plan, place(plan), record={} if k < done else None) for k, plan in enumerate(planned)]
+    for seen, fraction in zip(runs[done:], fractions, strict=False):
+        seen.active, seen.fraction = True, fraction
+    return Snapshot(runs, work, left)
+
+
+def test_a_line_names_what_is_done_what_runs_and_when_it_ends(planned):
+    said = line(snapshot_of(planned, [0.454, 0.99], done=1, work=0.461, left=190.0))
     end = time.strftime("%H:%M", time.localtime(time.time() + 190))
     before, _, clock = said.rpartition("ends about ")
     assert before == (
-        "12/40 runs done, 46 % of the work, 2 running (resnet110-s0 45 %, plain20-s4 99 %), 3 min 10 s left, "
+        "1/3 runs done, 46 % of the work, 2 running (resnet38-s0 45 %, resnet98-s0 99 %), 3 min 10 s left, "
     )
     assert re.fullmatch(r"\d\d:\d\d", clock)
     assert abs(int(clock[-2:]) - int(end[-2:])) in (0, 1, 59)
 
 
-def test_a_line_promises_no_end_that_it_does_not_know():
-    assert line(Snapshot(0, 3, [], 0.0, None)) == "0/3 runs done, 0 % of the work, 0 running"
-    assert "left" not in line(Snapshot(3, 3, [], 1.0, 0.0))
+def test_a_line_promises_no_end_that_it_does_not_know(planned):
+    assert line(snapshot_of(planned, [])) == "0/3 runs done, 0 % of the work, 0 running"
+    assert "left" not in line(snapshot_of(planned, [], done=3, work=1.0, left=0.0))
 
 
-def test_a_line_without_the_names_fits_a_terminal():
-    snapshot = Snapshot(12, 40, [("resnet110-s0-0123456789", 0.454)] * 4, 0.461, 190.0)
-    assert "resnet110" not in line(snapshot, name_runs=False)
-    assert len(line(snapshot, name_runs=False)) < 80
-
-
-def test_a_line_names_four_runs_at_most():
-    said = line(Snapshot(0, 9, [(f"plain20-s{k}-0123456789", 0.5) for k in range(9)], 0.5, None))
+def test_a_line_names_four_runs_at_most(tmp_path):
+    many = expand([[["task=digits", f"env.runs_dir={tmp_path}", f"seed={k}"] for k in range(9)]])
+    said = line(snapshot_of(many, [0.5] * 9))
     assert "9 running" in said
-    assert said.count("plain20") == 4
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (41.6, "42 s"),
-        (59.6, "1 min 0 s"),
-        (190, "3 min 10 s"),
-        (3599.7, "1 h 0 min"),
-        (19200, "5 h 20 min"),
-    ],
-)
-def test_durations_are_told_in_two_units(seconds, words):
-    assert duration(seconds) == words
+    assert said.count("resnet20") == 4
 
 
 # On a terminal and elsewhere -----------------------------------------------------------------------------------
@@ -150,7 +178,7 @@ import os, sys, time
 sys.path.insert(0, {here!r})
 from test_progress import expand, finish, place, reach, records
 from resnet_repro import progress
-progress.PLAIN_SECONDS = 0.5
+progress.PLAIN_SECONDS, progress.DRAW_SECONDS = 0.5, 0.2
 planned = expand([[["task=digits", "optim.steps=400", "env.runs_dir={runs}", f"model.depth={{d}}"] for d in (20, 38)]])
 finish(planned[0])
 with progress.shown(planned) as display, records.lock(place(planned[1])):
@@ -171,21 +199,29 @@ def test_in_a_pipe_progress_is_plain_lines(tmp_path):
     done = subprocess.run(sweep(tmp_path), capture_output=True, text=True, timeout=60, check=True)
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
-    assert re.fullmatch(r"1/2 runs done, \d+ % of the work, 1 running \(resnet38-s0 50 %\).*", lines[0])
-    assert lines[-2] == "2/2 runs done, 100 % of the work, 0 running"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 1/2 runs done, \d+ % of the work, 1 running \(resnet38-s0 50 %\).*", lines[0])
+    assert lines[-2][9:] == "2/2 runs done, 100 % of the work, 0 running"
     assert lines[-1] == "after"
     assert len(lines) <= 5
     assert done.stderr == ""
 
 
-def on_a_terminal(command):
-    """What a command writes to a terminal of 120 columns, and its exit code."""
+def on_a_terminal(command, columns=120, rows=40, resize=None, **environment):
+    """What a command writes to a terminal of this size, and its exit code. resize: its size once something stands."""
     ours, theirs = os.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    variables = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
+    variables |= {"TERM": "xterm-256color", **environment}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables)
     written, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline and select.select([ours], [], [], 30)[0]:
+    while time.monotonic() < deadline and process.poll() is None:
+        if select.select([ours], [], [], 0.2)[0]:
+            written += os.read(ours, 65536)
+        if resize and b"runs done" in written:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *resize, 0, 0))
+            written, resize = written + b"RESIZED", None
+    os.close(theirs)
+    while select.select([ours], [], [], 1)[0]:
         try:
             written += os.read(ours, 65536)
         except OSError:  # the other end is closed
@@ -194,16 +230,53 @@ def on_a_terminal(command):
     return written.decode(), process.wait(timeout=10)
 
 
-def test_on_a_terminal_progress_is_a_display_with_the_names_of_the_runs(tmp_path):
+def plain(written):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
+
+
+def screens(written):
+    """The screens that were drawn whole, as lines, and what stands on the terminal after the last."""
+    inside, after = written.rsplit("\x1b[?1049l", 1)
+    drawn = [part.split("\x1b[J")[0] for part in inside.split("\x1b[H")[1:] if "\x1b[J" in part]
+    return [[line.rstrip() for line in plain(one).split("\r\n")] for one in drawn], plain(after)
+
+
+def test_on_a_terminal_progress_is_a_screen_of_its_own_and_its_last_state_stays(tmp_path):
     written, code = on_a_terminal(sweep(tmp_path))
+    drawn, after = screens(written)
     assert code == 0
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
-    assert re.search(r"resnet38-s0 .* 50 %", plain)
-    assert "1/2 runs done" in plain
-    assert "2/2 runs done, 100 % of the work" in plain
-    assert "\x1b[1A" in written or "\x1b[2K" in written  # it is drawn over, not again and again below
-    assert plain.rstrip().endswith("after")
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
+    assert any("resnet38-s0" in line and "50 %" in line for lines in drawn for line in lines)
+    assert any(line.startswith("single  1 of 2 runs done, 1 running, 0 to go") for lines in drawn for line in lines)
+    assert all(len(lines) <= 40 and len(line) < 120 for lines in drawn for line in lines)
+    assert "2 of 2 runs done" in after
+    assert after.rstrip().endswith("after")
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is shown again
+
+
+def test_a_resized_screen_is_drawn_anew_at_its_new_size(tmp_path):
+    written, code = on_a_terminal(sweep(tmp_path), columns=120, rows=40, resize=(20, 60))
+    before, after = written.split("RESIZED")
+    assert code == 0
+    assert max(len(line) for lines in screens(after)[0] for line in lines) < 60
+    assert max(len(lines) for lines in screens(after)[0]) <= 20
+    assert max(len(line) for lines in screens(before + "\x1b[?1049l")[0] for line in lines) >= 60
+
+
+def test_without_colour_the_screen_says_the_same(tmp_path):
+    written, _ = on_a_terminal(sweep(tmp_path), columns=80, rows=24, NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", written)
+    assert any("◐" in line for lines in screens(written)[0] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_a_terminal_that_cannot_draw_gets_lines(tmp_path, environment):
+    written, code = on_a_terminal(sweep(tmp_path), columns=80, **environment)
+    assert code == 0
+    assert "\x1b" not in written
+    assert re.search(r"\d\d:\d\d:\d\d 1/2 runs done", written)
 
 
 def test_the_display_survives_a_run_that_redirects_the_output(tmp_path):
@@ -221,10 +294,20 @@ def test_a_failing_body_ends_the_display_and_is_raised(tmp_path):
     )
     assert done.returncode == 1
     assert "KeyError" in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("1/2 runs done")
+    assert done.stdout.splitlines()[-1][9:].startswith("1/2 runs done")
 
 
 def test_what_the_body_says_is_a_line_of_its_own(tmp_path):
     said = sweep(tmp_path, "display.say('first picture: [results]/curves.png')")
     piped = subprocess.run(said, capture_output=True, text=True, timeout=60, check=True).stdout
     assert "first picture: [results]/curves.png" in piped.splitlines()
+
+
+def test_what_is_printed_under_the_screen_does_not_break_it_and_stays_afterwards(tmp_path):
+    said = "print('Slurm: 3 jobs'); import logging; logging.warning('set aside'); display.say('first picture')"
+    written, code = on_a_terminal(sweep(tmp_path, f"{said}; time.sleep(1.2)"), columns=80, rows=24)
+    drawn, after = screens(written)
+    assert code == 0
+    assert any("first picture" in line for line in drawn[-1])
+    assert "Slurm: 3 jobs" in after
+    assert "first picture" in after

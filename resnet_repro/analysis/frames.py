@@ -1,6 +1,6 @@
 """The measured data of an experiment as frames: the plan's settings joined with what was collected."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from resnet_repro.config import columns
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import METRICS, SHARES
-from resnet_repro.planning import plan, selects
+from resnet_repro.planning import Planned, plan, selects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,16 +49,37 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     """The data in folder/data. Raises UserError for a file that names a run twice or mixes data sets."""
     import pandas as pd
 
-    planned = plan(experiment)
-    settings = pd.DataFrame([columns(p.run) for p in planned], index=[p.id for p in planned], dtype=object)
+    settings = _settings(plan(experiment))
     found = _read_runs(folder / "data" / "runs.csv")
-    known = found[found.index.isin(settings.index)]
-    runs = settings.assign(measured=settings.index.isin(known.index))
-    runs = runs.join(known).rename_axis("run_id")
+    runs = _joined(settings, found)
     _check_one_data_set(runs, folder)
     curves = pd.read_csv(folder / "data" / "curves.csv", dtype={"run_id": str, "metric": str, "value": float})
     curves = curves[curves["run_id"].isin(settings.index)]
-    return Measured(experiment, tuple(settings.columns), runs, curves, len(found) - len(known))
+    return Measured(experiment, tuple(settings.columns), runs, curves, len(found) - int(runs["measured"].sum()))
+
+
+def joined(experiment: Experiment, planned: Sequence[Planned], rows: Sequence[dict[str, Any]]) -> Measured:
+    """The same of rows (collect.row) of planned runs that are not collected yet; without curves."""
+    import pandas as pd
+
+    numbers = [name for name in MEASURED if name not in ("status", *PROVENANCE)]
+    found = pd.DataFrame([[row.get(k) for k in ("run_id", *MEASURED)] for row in rows], columns=["run_id", *MEASURED])
+    found = found.set_index("run_id").astype(dict.fromkeys(numbers, float))
+    settings = _settings(planned)
+    no_curves = pd.DataFrame(columns=["run_id", "step", "metric", "value"])
+    return Measured(experiment, tuple(settings.columns), _joined(settings, found), no_curves, 0)
+
+
+def _settings(planned: Sequence[Planned]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame([columns(p.run) for p in planned], index=[p.id for p in planned], dtype=object)
+
+
+def _joined(settings: "pd.DataFrame", found: "pd.DataFrame") -> "pd.DataFrame":
+    known = found[found.index.isin(settings.index)]
+    runs = settings.assign(measured=settings.index.isin(known.index))
+    return runs.join(known).rename_axis("run_id")
 
 
 def _read_runs(path: Path) -> "pd.DataFrame":

@@ -1,0 +1,131 @@
+"""Plans and states as tables that fit the terminal: every run where there is room, else the cells of the grid.
+
+Where the output is no terminal every run has its line, with all that is known, to be searched and cut.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from resnet_repro import records
+from resnet_repro.analysis.frames import text
+from resnet_repro.config import columns
+from resnet_repro.costs import Costs, estimate
+from resnet_repro.packs import packs
+from resnet_repro.planning import Planned, in_order
+from resnet_repro.progress.grid import distinguishing
+
+UNFINISHED = ("running", "interrupted", "crashed", "missing")
+"""States (records.state) of a run that has no record yet."""
+
+STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
+RIGHT = ("seed", "seeds", "pack", "packs", "steps", "seconds", "seconds each", "runs", "step", *STATES)
+"""Columns of numbers."""
+
+
+def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything: bool = False) -> None:
+    """Prints the plan: what is to train, in which state it is, what it takes; then the sums.
+
+    Seconds are of training, predicted by costs.py; of a run in a pack, its share of the pack's.
+    everything: every run, also where the terminal has room for its cells only.
+    """
+    states = {one.id: state(one) for one in planned}
+    ordered = in_order(planned)
+    formed = packs([one.run for one in ordered], None, slots=1)
+    pack_of = {ordered[number].id: k for k, pack in enumerate(formed, start=1) for number in pack}
+    runs = _runs(ordered, states, pack_of, costs)
+    if everything or fits(runs):
+        show(runs)
+    else:
+        show(_cells(planned, states, pack_of if len(formed) < len(planned) else {}, costs))
+    left = [one for one in planned if states[one.id] in UNFINISHED]
+    print(f"\n{len(planned)} runs in {len(formed)} packs: {estimate(planned, costs, slots)}")
+    print(f"{len(left)} to train: {estimate(left, costs, slots)}")
+
+
+def state(one: Planned) -> str:
+    """In which state the run is."""
+    return records.state(records.folder(one.run, one.id))
+
+
+def _runs(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str, int], costs: Costs) -> Table:
+    """A line for each run; the overrides repeat it."""
+    table = titled("run", "state", "pack", "steps", "seconds", "overrides")
+    for one in planned:
+        said = _seconds([one], costs) or "not measured"
+        numbers = (str(pack_of[one.id]), str(one.run.optim.steps), said)
+        table.add_row(one.id, states[one.id], *numbers, " ".join(one.overrides))
+    return table
+
+
+def _cells(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str, int], costs: Costs) -> Table:
+    """A line for each cell of the grid: what differs between cells, the seeds, how many runs are in which state."""
+    rows = {one.id: columns(one.run) for one in planned}
+    by = distinguishing(list(rows.values())) or ["model", "depth"]
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for one in planned:
+        groups.setdefault(tuple(text(rows[one.id][k]) for k in by), []).append(one)
+    there = occurring(states.values())
+    steps = ["steps"] if len({one.run.optim.steps for one in planned}) > 1 and "steps" not in by else []
+    table = titled(*by, "seeds", *there, *(["packs"] if pack_of else []), *steps, "seconds each")
+    for cell, runs in groups.items():
+        counts = Counter(states[one.id] for one in runs)
+        found = [str(counts[name] or "-") for name in there]
+        found += [ranges(pack_of[one.id] for one in runs)] if pack_of else []
+        found += [str(runs[0].run.optim.steps)] if steps else []
+        table.add_row(*cell, ranges(one.run.seed for one in runs), *found, _seconds(runs, costs) or "not measured")
+    return table
+
+
+def _seconds(runs: Sequence[Planned], costs: Costs) -> str:
+    """The mean of the predicted seconds; `~` before it where some are those of their like."""
+    predicted = [p for one in runs if (p := costs.predict(one)) is not None]
+    if not predicted:
+        return ""
+    sign = "" if all(p.exact for p in predicted) else "~"
+    mean = sum(p.seconds for p in predicted) / len(predicted)
+    return f"{sign}{mean:.0f}" if mean >= 10 else f"{sign}{mean:.1f}"
+
+
+def occurring(states: Iterable[str]) -> list[str]:
+    """The states that there are, in the order of STATES."""
+    there = set(states)
+    return [name for name in STATES if name in there]
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-4`, `0,2-3`: whole numbers in short."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+# Printing ------------------------------------------------------------------------------------------------------
+
+
+def titled(*titles: str) -> Table:
+    """An empty table with these columns; numbers stand to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, no_wrap=True, justify="right" if title in RIGHT else "left")
+    return table
+
+
+def fits(table: Table) -> bool:
+    """Whether the table has room, which where the output is no terminal it always has."""
+    console = Console(highlight=False)
+    return not console.is_terminal or Console(width=10_000).measure(table).maximum <= console.width
+
+
+def show(table: Table) -> None:
+    """Prints the table, its lines whole, without blanks at their ends: the terminal breaks one that is too long."""
+    console = Console(highlight=False, width=Console(width=10_000).measure(table).maximum)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))

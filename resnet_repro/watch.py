@@ -1,0 +1,40 @@
+"""Watch a sweep that runs elsewhere (terminal, cluster): `python -m resnet_repro.watch [EXP] [overrides]`.
+
+The same screen as the sweep's own, read from the run folders. It ends when all runs are done, or on Ctrl-C; the
+sweep goes on.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from resnet_repro import experiment, planning, progress, slurm
+from resnet_repro.errors import UserError, command
+
+DEFAULT = "degradation-digits"
+
+
+def watch(name: str, overrides: Sequence[str] = ()) -> None:
+    """Shows the experiment's runs until all are finished."""
+    spec = experiment.load(name)
+    planned = planning.plan(spec, overrides)
+    with progress.shown(planned, spec, where=slurm.where, report_follows=False) as display:
+        display.complete.wait()
+
+
+def main() -> None:
+    """The command line: words with `=` are overrides, the other is the experiment."""
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    names = [w for w in words if "=" not in w] or [DEFAULT]
+    if len(names) > 1:
+        raise UserError(f"watch shows one experiment, got {', '.join(names)}")
+    try:
+        watch(names[0], [w for w in words if "=" in w])
+    except KeyboardInterrupt:
+        print("Watching ended; the sweep goes on.")
+
+
+if __name__ == "__main__":
+    command(main)

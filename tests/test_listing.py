@@ -1,0 +1,70 @@
+"""Plans and counts as tables, in a narrow terminal, in a wide one and in a pipe."""
+
+import re
+
+import pytest
+from rich.console import Console
+
+from resnet_repro import experiment, listing, planning
+from resnet_repro.costs import Costs, Source, Timing
+
+
+@pytest.fixture
+def planned(tmp_path):
+    return planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"])
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """As if the output were a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Console().is_terminal
+
+
+def printed(capsys, planned, costs=None, **options):
+    listing.plan(planned, costs or Costs([]), 2, **options)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
+
+
+def test_in_a_pipe_every_run_has_its_line_with_its_overrides(planned, capsys):
+    lines = printed(capsys, planned)
+    assert all(any(line.startswith(plan.id) and " ".join(plan.overrides) in line for line in lines) for plan in planned)
+    assert "8 to train: how long is not known: nothing like it was measured yet" in lines
+
+
+def test_a_narrow_terminal_shows_a_line_for_each_cell(planned, capsys, narrow):
+    timings = [Timing(plan.id, "digits", 1.0, 10.0 + 2 * plan.run.seed, "CPU") for plan in planned]
+    lines = printed(capsys, planned, Costs([Source(timings)]))
+    assert max(len(line) for line in lines[:6]) <= 80
+    assert [line.split() for line in lines[1:5]] == [
+        ["plain", "8", "0-1", "2", "11"], ["plain", "14", "0-1", "2", "11"],
+        ["resnet", "8", "0-1", "2", "11"], ["resnet", "14", "0-1", "2", "11"],
+    ]  # fmt: skip
+
+
+def test_everything_can_be_asked_for_in_a_narrow_terminal(planned, capsys, narrow):
+    lines = printed(capsys, planned, everything=True)
+    assert sum(line.startswith(plan.id) for plan in planned for line in lines) == 8
+
+
+@pytest.mark.parametrize("name", experiment.ids())
+def test_the_cells_of_every_experiment_fit_80_columns(name, capsys, narrow):
+    lines = printed(capsys, planning.plan(experiment.load(name)))
+    assert max(len(line) for line in lines[: lines.index("")]) <= 80
+
+
+def test_the_packs_of_a_plan_are_shown(tmp_path, capsys):
+    planned = planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}", "env.engine=graph"])
+    lines = printed(capsys, planned)
+    assert any(line.startswith("8 runs in 2 packs: ") for line in lines)
+    pack = {line.split()[0]: line.split()[2] for line in lines if line.startswith(("plain", "resnet"))}
+    assert {name.split("-")[0]: number for name, number in pack.items()} == {
+        "plain14": "1", "resnet14": "1", "plain8": "2", "resnet8": "2"
+    }  # fmt: skip
+
+
+def test_whole_numbers_are_told_in_ranges():
+    assert listing.ranges([4, 0, 1, 2, 3, 2]) == "0-4"
+    assert listing.ranges([0, 2, 3, 7]) == "0,2-3,7"
