@@ -13,6 +13,18 @@ SUBSAMPLES = ("slice", "avgpool")
 PADS = ("append", "split")
 
 
+class Subsample(nn.Module):
+    """Every `stride`-th pixel of each row and column: [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)]."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the subsampled x, a view."""
+        return x[:, :, :: self.stride, :: self.stride]
+
+
 class PaddedShortcut(nn.Module):
     """Option A at a transition: subsample the map, fill the new channels with zeros; no parameters.
 
@@ -79,5 +91,15 @@ def make_shortcut(
 
 
 def _projection(in_channels: int, channels: int, stride: int, norm: str, ghost_batch: int | None) -> nn.Module:
-    conv = nn.Conv2d(in_channels, channels, 1, stride, bias=norm == "none")
-    return nn.Sequential(OrderedDict(conv=conv, norm=make_norm(norm, channels, ghost_batch)))
+    """A 1x1 convolution of stride 1 on every `stride`-th pixel, which is the 1x1 convolution with that stride.
+
+    With the stride in the convolution, oneDNN (to 3.x, in torch 2.11 to 2.13 on a CPU, channels_last) writes past a
+    buffer where there are fewer channels than its vectors hold, 8 with AVX2 and 16 with AVX-512: weight gradients were
+    wrong by 10 to 60 %, or the process ended (github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if stride > 1:
+        layers["subsample"] = Subsample(stride)
+    layers["conv"] = nn.Conv2d(in_channels, channels, 1, bias=norm == "none")
+    layers["norm"] = make_norm(norm, channels, ghost_batch)
+    return nn.Sequential(layers)

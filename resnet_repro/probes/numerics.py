@@ -1,0 +1,158 @@
+"""Whether numbers are right on this machine: every layer of one training step beside the same layer in float64.
+
+Layer by layer, each on the very input and output gradient that it had in the step. Whole networks cannot be compared
+so: a ReLU that rounding has switched lets right gradients differ by up to 3 %, as much as wrong ones.
+"""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.nets import CifarNet
+
+TOLERANCE = {False: 1e-3, True: 5e-2}
+"""Largest relative deviation that is rounding, without and with bf16. Convolutions stay below 1e-5 and 2e-2; batch norm
+of few channels, in channels_last, adds 131,072 numbers one after the other, and comes to 1.3e-4."""
+
+
+class Deviation(NamedTuple):
+    """|measured - reference| / |reference| (Euclidean norms) of one result of one layer."""
+
+    layer: str
+    result: str  # output, input gradient, weight gradient, bias gradient
+    relative: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, and the batch and the way to compute one training step of it."""
+
+    net: dict[str, Any]  # arguments of CifarNet
+    size: int = 8  # pixels of an image's side
+    batch: int = 128
+    channels_last: bool = True
+    bf16: bool = False
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{k} {v}" for k, v in self.net.items())
+        layout = "channels_last" if self.channels_last else "contiguous"
+        return f"{settings}; {self.size} x {self.size}, {layout}, {'bf16' if self.bf16 else 'fp32'}"
+
+
+def step_deviations(case: Case) -> list[Deviation]:
+    """The deviations of every convolution, norm and linear layer in a training step on random images."""
+    generator = torch.Generator().manual_seed(0)
+    layout = torch.channels_last if case.channels_last else torch.contiguous_format
+    net = CifarNet(**case.net, generator=generator).to(case.device, memory_format=layout)  # type: ignore[call-overload]
+    shape = (case.batch, case.net.get("in_channels", 3), case.size, case.size)
+    images = torch.randn(shape, generator=generator).to(case.device, memory_format=layout)
+    labels = torch.randint(0, 10, (case.batch,), generator=generator).to(case.device)
+    seen = _watched(net)
+    with torch.autocast(case.device, torch.bfloat16, enabled=case.bf16):
+        logits = net(images)
+    F.cross_entropy(logits.float(), labels).backward()
+    return [deviation for name, layer in seen.items() for deviation in _layer_deviations(name, layer)]
+
+
+class _Layer:
+    """A layer with what went through it; `found` has its own results, `copy` is as it was before the step."""
+
+    input: Tensor
+    output_gradient: Tensor
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.copy = copy.deepcopy(module)  # a step moves a norm's statistics
+        self.found: dict[str, Any] = {}
+
+    def before(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        x = inputs[0].view_as(inputs[0])  # of its own, so that its gradient is this layer's alone
+        self.input = x.detach()
+        if x.requires_grad:
+            x.register_hook(lambda gradient: self.found.__setitem__("input gradient", gradient))
+        return (x,)
+
+    def after(self, _: nn.Module, __: Any, output: Tensor) -> None:
+        self.found["output"] = output.detach()
+        output.register_hook(lambda gradient: setattr(self, "output_gradient", gradient))
+
+
+def _watched(net: nn.Module) -> dict[str, _Layer]:
+    layers = {name: _Layer(m) for name, m in net.named_modules() if m._parameters}
+    for layer in layers.values():
+        layer.module.register_forward_pre_hook(layer.before)
+        layer.module.register_forward_hook(layer.after)
+    return layers
+
+
+def _layer_deviations(name: str, layer: _Layer) -> Iterator[Deviation]:
+    reference = layer.copy.to("cpu", torch.float64, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    x = layer.input.to("cpu", torch.float64).contiguous().requires_grad_()
+    output = reference(x)
+    output.backward(layer.output_gradient.to("cpu", torch.float64).contiguous())
+    right: dict[str, Any] = {"output": output.detach(), "input gradient": x.grad}
+    for kind, p in reference.named_parameters():
+        right[f"{kind} gradient"] = p.grad
+        layer.found[f"{kind} gradient"] = layer.module.get_parameter(kind).grad
+    for result, value in layer.found.items():
+        yield Deviation(name, result, _relative(value.to("cpu", torch.float64), right[result]))
+
+
+def _relative(value: Tensor, reference: Tensor) -> float:
+    """Infinite where the value is no number; the norm itself where the reference is zero."""
+    relative = float((value - reference).norm() / (reference.norm() or 1.0))
+    return math.inf if math.isnan(relative) else relative
+
+
+# In processes of their own, since a library's mistake may end the process ---------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case showed: its largest deviation, or why there is none."""
+
+    case: Case
+    worst: Deviation | None
+    crash: str = ""
+
+    @property
+    def right(self) -> bool:
+        return self.worst is not None and self.worst.relative < TOLERANCE[self.case.bf16]
+
+
+def check(cases: Sequence[Case]) -> list[Outcome]:
+    """The outcome of every case, computed in another process; where that crashes, a new one goes on with the next."""
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(cases):
+        left = cases[len(outcomes) :]
+        asked = "".join(json.dumps(asdict(case)) + "\n" for case in left)
+        child = [sys.executable, "-m", "resnet_repro.probes.numerics"]
+        done = subprocess.run(child, input=asked, capture_output=True, text=True, check=False)
+        lines = done.stdout.splitlines()
+        outcomes += [Outcome(c, Deviation(*json.loads(line))) for c, line in zip(left, lines, strict=False)]
+        if len(lines) < len(left):
+            why = (done.stderr.strip().splitlines() or [""])[-1]
+            outcomes.append(Outcome(left[len(lines)], None, f"exit code {done.returncode}: {why}"))
+    return outcomes
+
+
+def main() -> None:
+    """Reads cases, one a line, and prints the worst deviation of each."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        worst = max(step_deviations(Case(**json.loads(line))), key=lambda d: d.relative)
+        print(json.dumps(worst), flush=True)
+
+
+if __name__ == "__main__":
+    main()
