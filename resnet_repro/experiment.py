@@ -36,6 +36,9 @@ Value = str | int | float | bool | None
 """One value of a setting or of a column."""
 
 DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid")
+SCALES = ("square-root", "linear")
+FIGURE_SIZES = ("", "-column", "-slide")
+"""What the files of a figure are called after its name: as wide as the text of a paper, as a column, for a slide."""
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Figure:
     panel: str | None = None  # one panel for each value of this column
     hue: str = "model"  # one colour for each value of this column
     paper: str | None = None  # a published curve to draw beside ours (resnet_repro/analysis/paper/<name>.csv)
+    scale: str = "square-root"  # of the errors; or linear, cut off above the last errors, as in He et al. 2015, fig. 6
 
 
 @dataclass
@@ -223,5 +227,9 @@ def _check_figure(figure: Figure, path: Path) -> None:
         raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {figure.draw!r}")
     if not figure.y or not all(metric in [*METRICS] for metric in figure.y):
         raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {figure.y!r}")
+    if figure.scale not in SCALES:
+        raise ConfigError(f"{where}: scale must be one of {', '.join(SCALES)}, got {figure.scale!r}")
+    if same(figure.name).endswith(FIGURE_SIZES[1:]):
+        raise ConfigError(f"{where}: no figure's name ends in {' or '.join(FIGURE_SIZES[1:])}, which are sizes of one")
     if figure.paper is not None and not (PAPER / f"{named(figure.paper, f'{where}: paper')}.csv").exists():
         raise ConfigError(f"{where}: no published curve {figure.paper!r} in {PAPER}; leave paper out")

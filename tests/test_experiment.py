@@ -154,6 +154,8 @@ MISTAKES = [
     (figure(panel="detph"), ["no column 'detph'"]),
     (figure(name="errors"), ["figure cannot be called 'errors'", "another file's name"]),
     ({"figures": [FIGURE, FIGURE | {"name": "Curves"}]}, ["figure 'Curves' stands twice"]),
+    (figure(name="curves-slide"), ["'curves-slide'", "no figure's name ends in -column or -slide"]),
+    (figure(scale="log"), ["'log'", "square-root, linear"]),
     (figure(paper="he2015-fig7"), ["no published curve 'he2015-fig7'"]),
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_repro import report
+from resnet_repro.analysis.page import FIGURE_FILES
 from resnet_repro.errors import command
 from resnet_repro.experiment import load
 
@@ -45,7 +46,7 @@ def test_report_gives_verdicts_tables_figures_and_pages(results, capsys):
     kinds = {"md", "tex", "csv"}
     expected = {"README.md", "data", "manifest.json", "verdicts-column.tex", "errors-column.tex"}
     expected |= {f"{name}.{kind}" for name in ("verdicts", "errors") for kind in kinds}
-    expected |= {f"{figure.name}.{kind}" for figure in load(NAME).figures for kind in ("csv", "pdf", "svg", "png")}
+    expected |= {f"{figure.name}{rest}" for figure in load(NAME).figures for rest in (".png", *FIGURE_FILES.values())}
     assert files == expected
     page = (results / NAME / "README.md").read_text()
     for word in (

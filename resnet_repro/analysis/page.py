@@ -15,6 +15,17 @@ from resnet_repro.metrics import QUANTITIES, SHARES
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE_FILES = {
+    "PDF (5.5 in)": ".pdf",
+    "PDF (3.3 in)": "-column.pdf",
+    "slide (PNG)": "-slide.png",
+    "slide (PDF)": "-slide.pdf",
+    "SVG": ".svg",
+    "CSV": ".csv",
+    "caption (LaTeX)": ".caption.tex",
+}
+"""The files of a figure, after its name, as its page links them."""
+
 
 def experiment_page(measured: Measured, tables: Sequence[Table], captions: Mapping[str, str]) -> str:
     """The page of one experiment: question, verdicts, figures, further tables, provenance.
@@ -75,7 +86,7 @@ def _figure(measured: Measured, name: str, caption: str) -> str:
     title = figure_title(next(figure for figure in measured.experiment.figures if figure.name == name), measured)
     if caption.startswith("Not drawn"):
         return f"## Figure: {title}\n\n{caption}"
-    files = ", ".join(f"[{kind.upper()}]({name}.{kind})" for kind in ("pdf", "svg", "csv"))
+    files = ", ".join(f"[{words}]({name}{rest})" for words, rest in FIGURE_FILES.items())
     return f"## Figure: {title}\n\n![{title}]({name}.png)\n\n{caption} {files}"
 
 

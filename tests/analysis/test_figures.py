@@ -1,6 +1,8 @@
 import hashlib
+import itertools
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from scipy import stats as reference
 
 from resnet_repro.analysis import figures, frames
+from resnet_repro.analysis.figures import learning_curves, seed_errors, style
 from resnet_repro.experiment import EXPERIMENTS, Experiment, Figure, load
 from resnet_repro.metrics import METRICS
 
@@ -130,7 +133,8 @@ def test_a_setting_without_a_value_is_a_value_like_others(measure, tmp_path):
     means = figures.numbers(figure, measured)[["ghost_batch", "mean"]].drop_duplicates()
     assert list(means.itertuples(index=False, name=None)) == [(None, 5), (64, 9)]
     figures.render(figure, measured, tmp_path)
-    assert b"ghost_batch off" in (tmp_path / "f.svg").read_bytes()
+    drawing = (tmp_path / "f.svg").read_text()
+    assert all(f"<!-- {words} -->" in drawing for words in ("ghost_batch", "off", "64"))
     with pytest.raises(ValueError, match="would average over ghost_batch"):
         figures.numbers(Figure("f", "error_by_depth", ["test_error"]), measured)
 
@@ -179,16 +183,106 @@ def test_what_no_run_has_measured_is_not_drawn_and_the_caption_says_so(measure, 
 # Files ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_format_is_written_with_text_as_text(measure, tmp_path):
+def test_a_figure_is_written_as_a_column_a_text_width_and_a_slide_need_it(measure, tmp_path):
     measured, _ = measure({"model.depth": [20, 56], "seed": 0}, by_seed)
     figure = Figure("f", "error_by_depth", ["test_error"])
-    assert "means over 1 seed," in figures.render(figure, measured, tmp_path)
-    content = {kind: (tmp_path / f"f.{kind}").read_bytes() for kind in ("pdf", "svg", "png")}
-    assert b"Error by depth (digits)" in content["svg"]
-    assert b"/FontFile2" in content["pdf"]  # TrueType, as fonttype 42 embeds it
-    assert b"CreationDate" not in content["pdf"]
-    assert content["png"].startswith(b"\x89PNG")
+    caption = figures.render(figure, measured, tmp_path)
+    assert "there is one each" in caption
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "f.csv", "f.caption.tex", "f.pdf", "f.svg", "f.png", "f-column.pdf", "f-slide.pdf", "f-slide.png"
+    }  # fmt: skip
+    for suffix, inches in (("", 5.5), ("-column", 3.3), ("-slide", 12)):
+        content = (tmp_path / f"f{suffix}.pdf").read_bytes()
+        left, _, right, _ = map(float, re.search(rb"/MediaBox \[([ \d.]+)\]", content)[1].split())
+        assert (right - left) / 72 == pytest.approx(inches), suffix
+        assert b"/FontFile2" in content  # TrueType, as fonttype 42 embeds it
+        assert b"/Type3" not in content
+        assert b"CreationDate" not in content
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     assert list(pd.read_csv(tmp_path / "f.csv")["value"]) == [2.0, 5.6]
+
+
+def written(drawing):
+    """The words in a figure with their size in points and where they stand: {words: (size, x, y)}."""
+    from matplotlib.text import Text
+
+    drawing.draw_without_rendering()
+    texts = [t for t in drawing.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    return {t.get_text(): (t.get_fontsize(), t.get_window_extent()) for t in texts}
+
+
+KINDS = [
+    Figure("f", "learning_curves", ["train_error_running", "test_error"], panel="model", hue="depth"),
+    Figure("f", "error_by_depth", ["train_error_clean", "test_error"]),
+    Figure("f", "error_by_depth", ["train_error_clean", "train_error_running"], hue="depth", panel="model"),
+]
+
+
+@pytest.mark.parametrize("size", style.SIZES, ids=lambda size: size.suffix or "text")
+@pytest.mark.parametrize("figure", KINDS, ids=["curves", "depth", "long words"])
+def test_all_words_are_inside_the_figure_and_as_large_as_a_paper_needs(measure, figure, size):
+    measured, _ = measure({"model": ["plain", "resnet"], "model.depth": [20, 56, 110], "seed": SEEDS}, by_seed)
+    kind = learning_curves if figure.draw == "learning_curves" else seed_errors
+    with style.style(size):
+        drawing = kind.draw(figure, figures.numbers(figure, measured), measured, size)
+        words = written(drawing)
+    assert {"20", "56", "110"} <= set(words)
+    for text, (points, box) in words.items():
+        assert 7 / 8 <= points / size.text <= 1, text
+        assert min(box.x0, box.y0) >= 0, text
+        assert box.x1 <= drawing.bbox.x1, text
+        assert box.y1 <= drawing.bbox.y1, text
+    assert not any("digits" in text for text in words)  # the caption says it
+
+
+def test_labels_of_lines_that_end_together_do_not_touch(measure):
+    measured, _ = measure({"model.depth": [20, 32, 44, 56, 110], "seed": SEEDS}, lambda _: {"errors": 0.0})
+    figure, size = Figure("f", "learning_curves", ["test_error"], hue="depth"), style.SIZES[1]
+    with style.style(size):
+        words = written(learning_curves.draw(figure, figures.numbers(figure, measured), measured, size))
+    boxes = sorted((words[depth][1] for depth in ("20", "32", "44", "56", "110")), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 0.5 for below, above in itertools.pairwise(boxes))
+
+
+def test_the_axis_says_its_scale_and_a_linear_one_ends_above_the_last_errors(measure):
+    measured, _ = measure({"model.depth": [20, 56], "seed": SEEDS}, lambda s: {"errors": 8.0 + s["seed"]})
+    axes = {}
+    for scale in ("square-root", "linear"):
+        figure = Figure("f", "learning_curves", ["test_error"], hue="depth", scale=scale)
+        with style.style(style.SIZES[0]):
+            drawn = figures.numbers(figure, measured)
+            axes[scale] = learning_curves.draw(figure, drawn, measured, style.SIZES[0]).axes[0]
+    assert axes["square-root"].get_ylabel() == "test error, % (square-root scale)"
+    assert axes["linear"].get_ylabel() == "test error, %"
+    assert drawn["high"].max() > 50
+    assert axes["linear"].get_ylim() == (0, 10)
+    middle = axes["square-root"].transData.transform([(0, 25)])[0, 1]
+    low, high = axes["square-root"].transData.transform([(0, 0), (0, 100)])[:, 1]
+    assert (middle - low) / (high - low) == pytest.approx(0.5)
+
+
+def test_dots_stand_at_their_depth_and_none_hides_another(measure):
+    measured, _ = measure(
+        {"model": ["plain", "resnet"], "model.depth": [20, 56], "seed": SEEDS}, lambda _: {"errors": 3.0}
+    )
+    figure, size = Figure("f", "error_by_depth", ["test_error"]), style.SIZES[1]
+    with style.style(size):
+        (ax,) = seed_errors.draw(figure, figures.numbers(figure, measured), measured, size).axes
+    dots = sorted(x for line in ax.lines if line.get_marker() == "o" for x in line.get_xdata())
+    assert len(dots) == len(set(dots)) == 12
+    assert statistics.fmean(dots[:6]) == pytest.approx(math.log2(20))
+    assert statistics.fmean(dots[6:]) == pytest.approx(math.log2(56))
+
+
+def test_models_and_depths_are_told_apart_in_gray(measure):
+    from matplotlib.colors import to_rgb
+
+    measured, _ = measure({"model": ["plain", "resnet"], "model.depth": [20, 32, 56, 110], "seed": 0}, by_seed)
+    for column in ("model", "depth"):
+        rgb = [to_rgb(colour) for colour in style.colours(column, measured.runs).values()]
+        gray = sorted(0.299 * r + 0.587 * g + 0.114 * b for r, g, b in rgb)
+        assert all(b - a > 0.08 for a, b in itertools.pairwise(gray)), gray
+        assert gray[-1] < 0.65  # dark enough to be read on white
 
 
 RENDER = """
@@ -215,4 +309,4 @@ def test_another_process_with_other_settings_draws_the_same_bytes(write_data, tm
         files = sorted(p for p in place.iterdir() if p.name != "matplotlibrc")
         digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
     assert digests[0] == digests[1]
-    assert len(digests[0]) == 4 * len(load("tiny").figures)
+    assert len(digests[0]) == 8 * len(load("tiny").figures)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resnet_repro.analysis.figures import learning_curves, seed_errors, style
 from resnet_repro.analysis.frames import Measured, cells, varying
+from resnet_repro.analysis.typeset import escape
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import ERRORS
@@ -15,17 +16,22 @@ if TYPE_CHECKING:
 
 
 def render(figure: Figure, measured: Measured, folder: Path) -> str:
-    """Writes <name>.csv, the numbers drawn, and <name>.pdf, .svg and .png; returns the caption.
+    """Writes <name>.csv, the numbers drawn, the figure in each of `style.SIZES`, and <name>.caption.tex.
 
-    A figure with a metric that no run has measured yet is not drawn; the caption says so. Raises as `numbers` does.
+    Returns the caption. A figure with a metric that no run has measured yet is not drawn; the caption says so.
+    Raises as `numbers` does.
     """
     drawn = numbers(figure, measured)
     if absent := sorted(set(figure.y) - set(drawn["metric"])):
         return f"Not drawn: no run has measured {', '.join(absent)}."
     drawn.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n")
-    with style.style():
-        style.save(_kind(figure).draw(figure, drawn, measured), folder, figure.name)
-    return _kind(figure).caption(figure, drawn)
+    for size in style.SIZES:
+        with style.style(size):
+            style.save(_kind(figure).draw(figure, drawn, measured, size), folder, figure.name, size)
+    caption = _kind(figure).caption(figure, drawn, measured)
+    # The percent sign takes the line's end, which would be a space in \caption{\protect\input{<name>.caption}}.
+    (folder / f"{figure.name}.caption.tex").write_text(f"{escape(caption)}%\n", encoding="utf-8")
+    return str(caption)
 
 
 def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":

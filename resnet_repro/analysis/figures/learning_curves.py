@@ -1,10 +1,9 @@
 """Error while training, after He et al. 2015, fig. 6: training error dashed, test error solid."""
 
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_repro.analysis import published
-from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
+from resnet_repro.analysis.figures import layout, style
 from resnet_repro.analysis.frames import Measured, cells
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
@@ -12,9 +11,10 @@ from resnet_repro.metrics import ERRORS, QUANTITIES, of_diverged
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
     from matplotlib.lines import Line2D
+
+THIN, BAR = 0.055, 0.08  # widths of a published line, and of the bar from the lowest to the highest seed, in ems
 
 
 def keys(figure: Figure) -> list[str]:
@@ -60,51 +60,85 @@ def _published(figure: Figure, runs: "pd.DataFrame") -> "pd.DataFrame":
     return drawn.assign(source=figure.paper, mean=drawn["value"], low=drawn["value"], high=drawn["value"], n=1)
 
 
-def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> "Picture":
+def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.Size) -> "Picture":
     """One panel for each value of `figure.panel`, one colour for each value of `figure.hue`."""
-    panels = cells(drawn, [figure.panel] if figure.panel else [])
-    picture, axes = canvas(len(panels), min(len(panels), 3), height=2.4)
-    palette = {v: c for v, c in colours(figure.hue, measured.runs).items() if v in set(drawn[figure.hue])}
-    for ax, (panel, inside) in zip(axes, panels, strict=True):
-        for line, points in cells(inside, ["source", figure.hue, "metric"]):
-            _line(ax, points, line["source"], line["metric"], palette[line[figure.hue]])
-        value_axis(ax, figure.y[0], drawn["high"].tolist())
-        ax.set_xlabel("step")
+    inside = cells(drawn, [figure.panel] if figure.panel else [])
+    palette = {v: c for v, c in style.colours(figure.hue, measured.runs).items() if v in set(drawn[figure.hue])}
+    words = _words(figure, [panel for panel, _ in inside], list(palette))
+    panels = layout.canvas(size, len(inside), words, _legend(figure, size))
+    for ax, (_, lines) in zip(panels.axes, inside, strict=True):
         ax.set_xlim(0, drawn["step"].max())
-        ax.set_title(", ".join(named(k, v) for k, v in panel.items()), loc="left")
-    axes[0].set_ylabel("error, %" if figure.y[0] in ERRORS else QUANTITIES[figure.y[0]].label)
-    finish(picture, title(figure, measured), _legend(figure, palette))
-    return picture
+        ax.locator_params(axis="x", nbins=5)
+        layout.value_axis(panels, ax, figure.y[0], figure.scale, _highs(figure, drawn))
+        for line, points in cells(lines, ["source", figure.hue, "metric"]):
+            colour, dashes = palette[line[figure.hue]], _dashes(line["metric"])
+            if line["source"] != "measured":
+                ax.plot(points["step"], points["mean"], dashes, color=colour, linewidth=THIN * size.text)
+                continue
+            ax.plot(points["step"], points["mean"], dashes, color=colour)
+            some = _some(points[points["n"] > 1], list(palette).index(line[figure.hue]), len(palette))
+            ax.vlines(some["step"], some["low"], some["high"], color=colour, linewidth=BAR * size.text)
+        layout.label_ends(panels, ax, _ends(figure, lines, palette), words.heading)
+    return panels.figure
 
 
-def _line(ax: "Axes", line: "pd.DataFrame", source: str, metric: str, colour: Any) -> None:
-    thin = source != "measured"
-    ax.plot(line["step"], line["mean"], _dashes(metric), color=colour, linewidth=0.5 if thin else 1.2)
-    if not thin:
-        ax.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+def _words(figure: Figure, inside: list[dict[str, Any]], hues: list[Any]) -> layout.Words:
+    metric, *others = figure.y
+    y = layout.y_label("error" if others else style.short([metric])[metric], metric, figure.scale)
+    return layout.Words(
+        titles=[", ".join(style.named(k, v) for k, v in panel.items()) for panel in inside],
+        y=[y] * len(inside),
+        x="step",
+        ends=[style.label(figure.hue, value) for value in hues],
+        heading=style.heading(figure.hue),
+    )
+
+
+def _highs(figure: Figure, drawn: "pd.DataFrame") -> list[float]:
+    """What the axis must reach: everything, on a linear one the last errors (the first would leave them no room)."""
+    last = drawn.groupby("source")["step"].transform("max")
+    return list(drawn["high"] if figure.scale == "square-root" else drawn.loc[drawn["step"] == last, "mean"])
+
+
+def _some(line: "pd.DataFrame", i: int, lines: int) -> "pd.DataFrame":
+    """About six points of line `i` of so many, from the last on: bands would cover each other, bars stand apart."""
+    stride = lines * max(1, round(len(line) / (6 * lines)))
+    return line.sort_values("step").iloc[::-1].iloc[i::stride]
 
 
 def _dashes(metric: str) -> Literal["-", "--"]:
     return "--" if metric.startswith("train") else "-"
 
 
-def _legend(figure: Figure, palette: dict[Any, Any]) -> list["Line2D"]:
+def _ends(figure: Figure, lines: "pd.DataFrame", palette: dict[Any, Any]) -> list[tuple[float, float, str, Any]]:
+    """Where the solid line of each colour ends, or its only one."""
+    last = lines[(lines["source"] == "measured") & (lines["metric"] == figure.y[-1])].dropna(subset=["mean"])
+    ends = {cell[figure.hue]: points.sort_values("step").iloc[-1] for cell, points in cells(last, [figure.hue])}
+    return [(end["step"], end["mean"], style.label(figure.hue, v), palette[v]) for v, end in ends.items()]
+
+
+def _legend(figure: Figure, size: style.Size) -> list["Line2D"]:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, label=named(figure.hue, value)) for value, colour in palette.items()]
-    for metric in figure.y:
-        words = re.split(r",| \(", QUANTITIES[metric].words)[0]
-        handles.append(Line2D([], [], color="#555555", linestyle=_dashes(metric), label=words))
+    words = style.short(figure.y)
+    handles = [Line2D([], [], color=style.GRAY, linestyle=_dashes(m), label=words[m]) for m in figure.y]
     if figure.paper:
-        handles.append(Line2D([], [], color="#555555", linewidth=0.5, label=published.TITLES[figure.paper]))
+        label = published.TITLES[figure.paper]
+        handles.append(Line2D([], [], color=style.GRAY, linewidth=THIN * size.text, label=label))
     return handles
 
 
-def caption(figure: Figure, drawn: "pd.DataFrame") -> str:
-    """What is drawn, in words."""
-    seeds = seeds_in_words(drawn.loc[drawn["source"] == "measured", "n"])
-    paper = f" Thin lines: {published.TITLES[figure.paper]}, digitised." if figure.paper else ""
-    return (
-        f"Dashed: training error; solid: test error. Lines are means over {seeds}, bands go from the lowest to the "
-        f"highest seed; a diverged seed counts as 100 % from then on.{paper}"
-    )
+def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
+    """What is drawn, in words that need no others."""
+    n = drawn.loc[drawn["source"] == "measured", "n"]
+    dashes = {"--": "dashed", "-": "solid"}
+    metrics = style.listed([f"{QUANTITIES[m].words} ({dashes[_dashes(m)]})" for m in figure.y])
+    means = f"Lines are means over {style.seeds_in_words(n)}, bars at some steps go from the lowest to the highest seed"
+    diverged = "a diverged seed counts as 100 % from then on"
+    sentences = [
+        style.what(figure, measured, f"{metrics} during training"),
+        f"{means if n.max() > 1 else 'There is one seed for each line'}; {diverged}",
+        *([f"Thin lines: {published.TITLES[figure.paper]}, digitised"] if figure.paper else []),
+        *(["The axis ends above the last errors, where the first do not fit"] if figure.scale == "linear" else []),
+    ]
+    return ". ".join(sentences) + "."

@@ -2,11 +2,10 @@
 
 import itertools
 import math
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.claims import best, mean_of
-from resnet_repro.analysis.figures.style import canvas, colours, finish, named, seeds_in_words, title, value_axis
+from resnet_repro.analysis.figures import layout, style
 from resnet_repro.analysis.frames import Measured, cells
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
@@ -19,6 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 X = {"error_by_depth": "depth", "norm_grid": "depth", "error_by_scale": "shortcut_scale"}
+
+DOT = 0.4  # ems from dot to dot
+MARKS = {
+    "o": ("one seed", ""),
+    "x": ("failed", "Crosses: failed, that is, a test error above 20 %"),
+    "^": ("diverged", "Triangles: diverged, which counts as 100 %"),
+}
+"""The marker of a seed, its word in the legend, and its meaning in the caption."""
 
 
 def panel(figure: Figure) -> str | None:
@@ -65,64 +72,84 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
     return drawn[["metric", *drawn.columns.drop("metric")]]
 
 
-def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> "Picture":
+def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.Size) -> "Picture":
     """Panels: the metrics side by side, or with a panel column one row of panels for each metric."""
     by = [column] if (column := panel(figure)) else []
     drawn = drawn.assign(at=[_place(figure, value) for value in drawn[X[figure.draw]]])
     parts = {tuple(cell.values()): part for cell, part in cells(drawn, ["metric", *by])}
-    panels = [(metric, cell) for metric in figure.y for cell, _ in cells(drawn, by)]
-    picture, axes = canvas(len(panels), len(panels) // len(figure.y) if by else min(len(figure.y), 2))
-    palette = {v: c for v, c in colours(figure.hue, measured.runs).items() if v in set(drawn[figure.hue])}
-    for ax, (metric, cell) in zip(axes, panels, strict=True):
-        inside = parts.get((metric, *cell.values()), drawn.iloc[:0])
-        _panel(ax, figure, inside, _gap(drawn) / (2 * len(palette)), palette)
+    inside = [(metric, cell) for metric in figure.y for cell, _ in cells(drawn, by)]
+    palette = {v: c for v, c in style.colours(figure.hue, measured.runs).items() if v in set(drawn[figure.hue])}
+    columns = len(inside) // len(figure.y) if by else min(len(figure.y), 2)
+    panels = layout.canvas(size, columns, _words(figure, inside, palette), _legend(drawn))
+    for ax, (metric, cell) in zip(panels.axes, inside, strict=True):
         _x_axis(ax, figure, drawn)
-        value_axis(ax, metric, drawn.loc[drawn["n"] > 1, "high"].tolist() + drawn["value"].tolist())
-        words = ", ".join(named(k, v) for k, v in cell.items())
-        ax.set_title(words or textwrap.fill(QUANTITIES[metric].label, 50), loc="left")
-        if by and cell == panels[0][1]:
-            ax.set_ylabel(QUANTITIES[metric].label.replace(" (", "\n("))
-    finish(picture, title(figure, measured), _legend(figure, drawn, palette))
-    return picture
+        layout.value_axis(panels, ax, metric, figure.scale, [*drawn.loc[drawn["n"] > 1, "high"], *drawn["value"]])
+        _panel(panels, ax, figure, parts.get((metric, *cell.values()), drawn.iloc[:0]), palette)
+    return panels.figure
+
+
+def _words(figure: Figure, inside: list[tuple[str, dict[str, Any]]], palette: dict[Any, Any]) -> layout.Words:
+    words = style.short(figure.y)
+    return layout.Words(
+        titles=[", ".join(style.named(k, v) for k, v in cell.items()) or words[metric] for metric, cell in inside],
+        y=[layout.y_label(words[metric] if cell else "error", metric, figure.scale) for metric, cell in inside],
+        x={"depth": "depth", "shortcut_scale": "scale λ of the shortcut"}[X[figure.draw]],
+        ends=[style.label(figure.hue, value) for value in palette],
+        heading=style.heading(figure.hue),
+    )
 
 
 def _place(figure: Figure, value: Any) -> float:
     return math.log2(value) if X[figure.draw] == "depth" else float(value)
 
 
-def _gap(drawn: "pd.DataFrame") -> float:
-    """The smallest distance between two places on the x axis, which the dots of all hues share."""
-    return min((b - a for a, b in itertools.pairwise(sorted(drawn["at"].unique()))), default=1.0)
+def _panel(panels: layout.Panels, ax: "Axes", figure: Figure, drawn: "pd.DataFrame", palette: dict[Any, Any]) -> None:
+    hues, ends = list(palette), []
+    dots = drawn.assign(rank=[hues.index(value) for value in drawn[figure.hue]], mark=_marks(drawn))
+    dots = dots.sort_values(["rank", "seed"], kind="stable")
+    for i, line in dots.assign(dot=_side_by_side(panels, ax, dots)).groupby("rank"):
+        value = hues[int(str(i))]
+        _line(ax, line, palette[value])
+        last = line.sort_values("at").iloc[-1]
+        ends.append((last["at"], last["mean"], style.label(figure.hue, value), palette[value]))
+    layout.label_ends(panels, ax, ends, style.heading(figure.hue))
 
 
-def _panel(ax: "Axes", figure: Figure, drawn: "pd.DataFrame", room: float, palette: dict[Any, Any]) -> None:
-    hues = list(palette)
-    for cell, line in cells(drawn, [figure.hue]):
-        i = hues.index(cell[figure.hue])
-        dodge = 0.0 if X[figure.draw] == figure.hue else (i - (len(hues) - 1) / 2) * room
-        _line(ax, line.assign(at=line["at"] + dodge).sort_values(["at", "seed"]), 0.6 * room, palette[hues[i]])
+def _side_by_side(panels: layout.Panels, ax: "Axes", dots: "pd.DataFrame") -> "pd.Series":
+    """Where each dot stands: at its place on the x axis, those that would hide each other side by side around it."""
+    left, right = ax.get_xlim()
+    heights = ax.transData.transform(dots[["at", "value"]])[:, 1] / ax.bbox.height * panels.height
+    level = dots.groupby(["at", (heights / DOT).round()])["value"]
+    rank, many = level.cumcount(), level.transform("size")
+    width = (_room(dots["at"]) / many).clip(upper=DOT * (right - left) / panels.width)
+    return dots["at"] + (rank - (many - 1) / 2) * width
+
+
+def _room(at: "pd.Series") -> float:
+    """How wide the dots of one place may lie: well inside the smallest distance between two."""
+    return min((0.6 * (b - a) for a, b in itertools.pairwise(sorted(at.unique()))), default=0.6)
 
 
 def _x_axis(ax: "Axes", figure: Figure, drawn: "pd.DataFrame") -> None:
+    low, high = drawn["at"].min(), drawn["at"].max()
+    margin = 0.1 * (high - low) or 0.5
+    ax.set_xlim(low - margin, high + margin)
     if X[figure.draw] == "depth":
         depths = sorted(drawn["depth"].unique())
         ax.set_xticks([_place(figure, depth) for depth in depths], [str(depth) for depth in depths])
-        ax.set_xlabel("depth")
     else:
+        ax.locator_params(axis="x", nbins=5)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.set_xlabel("scale λ of the shortcut")
 
 
-def _line(ax: "Axes", line: "pd.DataFrame", width: float, colour: Any) -> None:
-    """The seeds of each place side by side over `width`, and a line through the means."""
-    rank = line.groupby("at")["seed"].rank() - 1
-    dots = line.assign(dot=line["at"] + width * (rank / (line["n"] - 1).clip(lower=1) - 0.5), mark=_marks(line))
-    for mark, some in dots.groupby("mark"):
+def _line(ax: "Axes", line: "pd.DataFrame", colour: Any) -> None:
+    """The seeds as dots, a line through the means, the interval of each as a bar."""
+    for mark, some in line.groupby("mark"):
         # Not cut off at the frame: many errors are 0 or 100 %.
-        ax.plot(some["dot"], some["value"], str(mark), color=colour, alpha=0.5, markersize=3, clip_on=False)
-    means = line.drop_duplicates("at")
+        ax.plot(some["dot"], some["value"], str(mark), color=colour, alpha=0.6, clip_on=False, zorder=3)
+    means = line.drop_duplicates("at").sort_values("at")
     half = [(means[end] - means["mean"]).abs().where(means["n"] > 1) for end in ("low", "high")]
-    ax.errorbar(means["at"], means["mean"], yerr=half, color=colour, capsize=2, linewidth=1.0, elinewidth=0.9)
+    ax.errorbar(means["at"], means["mean"], yerr=half, color=colour)
 
 
 def _marks(line: "pd.DataFrame") -> list[str]:
@@ -132,34 +159,40 @@ def _marks(line: "pd.DataFrame") -> list[str]:
     ]
 
 
-def _legend(figure: Figure, drawn: "pd.DataFrame", palette: dict[Any, Any]) -> list["Line2D"]:
+def _legend(drawn: "pd.DataFrame") -> list["Line2D"]:
     from matplotlib.lines import Line2D
 
-    words = {"o": "one seed", "x": "failed (test error > 20 %)", "^": "diverged (counts as 100 %)"}
     used = set(_marks(drawn))
-    grey: dict[str, Any] = {"color": "#555555", "linestyle": "", "markersize": 3}
     return [
-        *(Line2D([], [], color=colour, label=named(figure.hue, value)) for value, colour in palette.items()),
-        *(Line2D([], [], marker=mark, label=text, **grey) for mark, text in words.items() if mark in used),
+        Line2D([], [], marker=mark, label=words, color=style.GRAY, linestyle="")
+        for mark, (words, _) in MARKS.items()
+        if mark in used
     ]
 
 
-def caption(figure: Figure, drawn: "pd.DataFrame") -> str:
-    """What is drawn, in words."""
-    return (
-        f"Dots are seeds, side by side; lines join their means over {seeds_in_words(drawn['n'])}, bars are 95 % t "
-        f"intervals cut to 0..100; a diverged seed counts as 100 %.{_rates(figure, drawn)}"
+def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
+    """What is drawn, in words that need no others."""
+    used = set(_marks(drawn))
+    means = (
+        f"lines join the means over {style.seeds_in_words(drawn['n'])}, bars are their 95 % t intervals, cut to 0..100"
     )
+    sentences = [
+        style.what(figure, measured, style.listed([QUANTITIES[metric].words for metric in figure.y])),
+        "Every dot is a seed; " + (means if drawn["n"].max() > 1 else "there is one each"),
+        *(meaning for mark, (_, meaning) in MARKS.items() if mark in used and meaning),
+        *_rates(figure, drawn),
+    ]
+    return ". ".join(sentences) + "."
 
 
-def _rates(figure: Figure, drawn: "pd.DataFrame") -> str:
+def _rates(figure: Figure, drawn: "pd.DataFrame") -> list[str]:
     """The learning rates that `at_best_lr` chose, when there is more than one."""
     if figure.draw != "norm_grid" or drawn["lr"].nunique() == 1:
-        return ""
+        return []
     lines = []
     for line, dots in cells(drawn, [k for k in keys(figure) if k != "depth"]):
         rates = dots.drop_duplicates("depth").sort_values("depth")
         each = [f"{lr:g} at {depth}" for lr, depth in zip(rates["lr"], rates["depth"], strict=True)]
-        where = ", ".join(named(k, v) for k, v in line.items())
+        where = ", ".join(style.named(k, v) for k, v in line.items())
         lines.append(f"{where} " + (", ".join(each) if rates["lr"].nunique() > 1 else f"{rates['lr'].iloc[0]:g}"))
-    return f" Learning rate, where several were tried that with the lowest mean validation error: {'; '.join(lines)}."
+    return [f"Learning rate, where several were tried that with the lowest mean validation error: {'; '.join(lines)}"]

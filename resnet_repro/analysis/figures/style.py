@@ -1,49 +1,98 @@
-"""The look of every figure: sizes, colours, the error axis, and how a figure is saved."""
+"""The look of every figure: its sizes, font and colours, the words in it, and how it is saved.
+
+Lengths are in ems, the size of the text, so that a figure for a slide is drawn by the same rules as one for a column.
+"""
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.frames import Measured, text
+from resnet_repro.experiment import FIGURE_SIZES
 from resnet_repro.experiment import Figure as Drawing
-from resnet_repro.metrics import ERRORS
+from resnet_repro.metrics import QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-ONE_COLUMN, TWO_COLUMNS = 3.3, 6.8  # inches, of a two-column paper
+
+@dataclass(frozen=True)
+class Size:
+    """A figure as one medium needs it, to be used as it is: scaled, its text would have another size.
+
+    suffix: what its files are called after the figure's name. width: inches. text: points. columns: so many panels
+    side by side at most. panel: the height of a panel, height: that of the whole, in ems; one of them is given.
+    """
+
+    suffix: str
+    width: float
+    text: float
+    columns: int
+    formats: tuple[str, ...]
+    panel: float = 0.0
+    height: float = 0.0
+
+    @property
+    def em(self) -> float:
+        """The size of the text in inches."""
+        return self.text / 72
+
+
+SIZES = (
+    Size(FIGURE_SIZES[0], 5.5, 8, 3, ("pdf", "svg", "png"), panel=15),  # the width of the text of a paper in one column
+    Size(FIGURE_SIZES[1], 3.3, 8, 1, ("pdf",), panel=13),  # a column of a paper in two
+    Size(FIGURE_SIZES[2], 12, 17, 3, ("pdf", "png"), height=24),  # below the title of a slide, 13.3 x 7.5 inches
+)
 
 RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
-    "font.size": 7.5,
-    "axes.titlesize": 7.5,
-    "axes.labelsize": 7.5,
-    "figure.titlesize": 8.5,
-    "legend.fontsize": 7,
+    # STIX has the shapes of Times and is near enough to Computer Modern to stand beside it. It comes with matplotlib,
+    # so it is the same everywhere.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "axes.titlelocation": "left",
     "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "legend.columnspacing": 1.4,
+    "legend.handlelength": 2.0,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.5,
+    "legend.labelspacing": 0.25,
+    "legend.borderpad": 0.0,
+    "legend.borderaxespad": 0.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.linewidth": 0.6,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.2,
     "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a title is one
+    "pdf.fonttype": 42,  # TrueType: text stays text, and no publisher refuses it
+    "svg.fonttype": "path",  # who looks at it need not have the font
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.hashsalt": "resnet-repro",
+}
+IN_EMS: dict[str, float] = {
+    "font.size": 1.0,
+    "axes.titlesize": 1.0,
+    "axes.labelsize": 1.0,
+    "xtick.labelsize": 0.94,
+    "ytick.labelsize": 0.94,
+    "legend.fontsize": 0.94,
+    "axes.titlepad": 0.5,
+    "axes.labelpad": 0.3,
+    "axes.linewidth": 0.07,
+    "grid.linewidth": 0.06,
+    "xtick.major.width": 0.07,
+    "ytick.major.width": 0.07,
+    "xtick.major.size": 0.35,
+    "ytick.major.size": 0.35,
+    "xtick.major.pad": 0.3,
+    "ytick.major.pad": 0.3,
+    "lines.linewidth": 0.14,
+    "lines.markersize": 0.36,
+    "lines.markeredgewidth": 0.09,
+    "errorbar.capsize": 0.2,
 }
 FORMATS: dict[str, dict[str, Any]] = {
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
@@ -52,58 +101,32 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 """The files of a figure, with the metadata that would tell the time or the version left out."""
 
-MODELS = {"plain": "#d55e00", "resnet": "#0072b2"}
+MODELS = {"plain": "#e07b28", "resnet": "#0b5394"}  # also told apart in gray
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
+GRAY = "#555555"
 TITLES = {
     "learning_curves": "Learning curves",
     "error_by_depth": "Error by depth",
     "error_by_scale": "Error by the scale of the shortcut",
     "norm_grid": "Error with and without normalisation",
 }
-TICKS, FINE_TICKS = (0, 1, 5, 10, 20, 40, 60, 80, 100), (0, 0.5, 1, 2, 5, 10, 20)
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(size: Size) -> Iterator[None]:
     """Within it matplotlib draws in our style, whatever the reader's own settings are."""
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(RC)
+        mpl.rcParams.update(RC | {key: ems * size.text for key, ems in IN_EMS.items()})
         yield
 
 
-def canvas(panels: int, columns: int, height: float = 2.2) -> tuple["Figure", list["Axes"]]:
-    """A figure with so many panels in rows of `columns`, each `height` inches high; panels in reading order."""
-    from matplotlib.figure import Figure
-
-    rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(TWO_COLUMNS if columns > 1 else ONE_COLUMN, rows * height + 0.6), layout="constrained")
-    axes = list(figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False).flat)
-    for ax in axes:
-        ax.tick_params(labelbottom=True)
-    for unused in axes[panels:]:
-        unused.remove()
-    return figure, axes[:panels]
-
-
-def finish(figure: "Figure", title: str, handles: Sequence["Line2D"]) -> None:
-    """Puts the title above and the legend below, where they cover no data, in as many lines as they need."""
-    width = figure.get_figwidth()
-    figure.suptitle(textwrap.fill(title, int(14 * width)), x=0.01, ha="left")
-    needed = sum(0.4 + 0.06 * len(str(handle.get_label())) for handle in handles)
-    columns = math.ceil(len(handles) / math.ceil(needed / width))
-    by_row = [handle for c in range(columns) for handle in handles[c::columns]]  # matplotlib fills columns first
-    figure.legend(handles=by_row, loc="outside lower center", ncols=columns)
-
-
-def save(figure: "Figure", folder: Path, name: str) -> None:
-    """Writes <name>.pdf, .svg and .png, the same bytes each time."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, alike in every format
-    for kind, metadata in FORMATS.items():
-        figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
+def save(figure: "Figure", folder: Path, name: str, size: Size) -> None:
+    """Writes <name><suffix>.<format> for each format of the size, the same bytes each time."""
+    for kind in size.formats:
+        figure.savefig(folder / f"{name}{size.suffix}.{kind}", metadata=FORMATS[kind])
 
 
 def colours(column: str, runs: "pd.DataFrame") -> dict[Any, Any]:
@@ -124,7 +147,7 @@ def colours(column: str, runs: "pd.DataFrame") -> dict[Any, Any]:
 def _depth_colour(depth: int) -> Any:
     import numpy as np
 
-    place = np.interp(math.log(depth), np.log([8, 20, 32, 44, 56, 110, 1202]), [0.9, 0.78, 0.58, 0.45, 0.3, 0.1, 0.0])
+    place = np.interp(math.log(depth), np.log([8, 20, 32, 44, 56, 110, 1202]), [0.85, 0.72, 0.55, 0.43, 0.3, 0.1, 0.0])
     return _light_to_dark(float(place))
 
 
@@ -134,35 +157,55 @@ def _light_to_dark(place: float) -> Any:
     return mpl.colormaps["viridis"](place)
 
 
-def value_axis(ax: "Axes", metric: str, values: Sequence[float]) -> None:
-    """Labels the y axis; errors on a square-root scale from 0 to the tick above the largest value.
+# Words ---------------------------------------------------------------------------------------------------------
 
-    The square root shows 0.5 % and 90 % in one panel and, errors being counts, makes equal noise look equal.
-    """
-    import numpy as np
-
-    if metric not in ERRORS:
-        return
-    top = next((t for t in FINE_TICKS[3:] + TICKS[5:] if t >= max(values, default=100)), 100)
-    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
-    ax.set_ylim(0, top)
-    ax.set_yticks([t for t in (TICKS if top > 20 else FINE_TICKS) if t <= top])
-    ax.minorticks_off()
+NAMES = {"model": {"plain": "plain net", "resnet": "ResNet"}, "norm": {"batch": "batch norm", "none": "no norm"}}
+SYMBOLS = {"shortcut_scale": "λ"}
 
 
 def named(column: str, value: Any) -> str:
-    """A value with what it is a value of, as a legend or panel says it."""
-    names = {"model": {"plain": "plain net", "resnet": "ResNet"}, "norm": {"batch": "batch norm", "none": "no norm"}}
-    symbols = {"shortcut_scale": "λ = "}
-    return names.get(column, {}).get(value) or f"{symbols.get(column, column + ' ')}{text(value)}"
+    """A value with what it is a value of, as a panel or a caption says it: `plain net`, `depth 56`, `λ = 0.5`."""
+    equals = " = " if column in SYMBOLS else " "
+    return NAMES.get(column, {}).get(value) or f"{SYMBOLS.get(column, column)}{equals}{text(value)}"
+
+
+def label(column: str, value: Any) -> str:
+    """A value as the end of its line says it, under the `heading` of its column: `plain net`, `56`, `0.5`."""
+    return NAMES.get(column, {}).get(value) or text(value)
+
+
+def heading(column: str) -> str:
+    """What stands above the labels of a column whose values do not say what they are."""
+    return "" if column in NAMES else SYMBOLS.get(column, column)
+
+
+def short(metrics: Sequence[str]) -> dict[str, str]:
+    """A few words for each metric, `training error`; where two would be called alike `training error, clean`."""
+    heads = [QUANTITIES[metric].head for metric in metrics]
+    return {
+        m: ", ".join(filter(None, (head, QUANTITIES[m].subhead if heads.count(head) > 1 else "")))
+        for m, head in zip(metrics, heads, strict=True)
+    }
 
 
 def title(figure: Drawing, measured: Measured) -> str:
-    """The figure's title with the data set's name."""
+    """The figure's title with the data set's name, for a page and the start of the caption."""
     return f"{figure.title or TITLES[figure.draw]} ({measured.data})"
+
+
+def what(figure: Drawing, measured: Measured, metrics: str) -> str:
+    """How a caption begins: the title, the data set, the metrics, what the lines and panels are."""
+    names = [f"{heading(c) or c}" for c in (figure.hue, figure.panel) if c]
+    panels = f" and a panel for each {names[1]}" if len(names) > 1 else ""
+    return f"{title(figure, measured)}: {metrics}, a line for each {names[0]}{panels}"
 
 
 def seeds_in_words(n: "pd.Series") -> str:
     """`5 seeds`, or `3 to 5 seeds`."""
     few, many = int(n.min()), int(n.max())
     return f"{many} seed{'s' * (many != 1)}" if few == many else f"{few} to {many} seeds"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
