@@ -16,7 +16,7 @@ export UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch campaign plan collect status report verify test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch campaign plan collect status report verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ report: setup ## render results/ anew from the collected data
 
 verify: setup ## render every committed result again and compare byte for byte
 	@$(BIN)/python -m resnet_repro.report --verify
+
+paper: setup ## a short article on all results, or on the EXP given, in results/paper/ (needs TeX for its PDF file)
+	@$(BIN)/python -m resnet_repro.article $(if $(filter-out file,$(origin EXP)),$(EXP))
 
 test: setup ## the test suite (but for test-slurm)
 	@$(BIN)/python -m pytest -n auto -m "not slurm"

@@ -153,6 +153,8 @@ def _hash(path: Path) -> str:
 
 def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
     """Renders everything anew elsewhere; returns one line for each file that differs, is missing or is extra."""
+    from resnet_repro.analysis import article
+
     problems = []
     for name in names:
         folder = results / name
@@ -164,6 +166,7 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
     for data in sorted(results.glob("*/data")):
         if data.parent.name not in experiment.ids():
             problems.append(f"{data.parent} belongs to no experiment")
+    problems += article.verify(collected(results), results)
     overview = _compare(results / "README.md", render_overview(results).encode())
     return problems + ([overview] if overview else [])
 

@@ -31,7 +31,8 @@ class Layout:
 class Table:
     """The words shown, and the numbers behind them.
 
-    rows: words, one list per row; a line break in one is one where lines are broken. numbers: the rows of the CSV file.
+    experiment: whose results they are, for the label; "" for none. rows: words, one list per row; a line break in one
+    is one where lines are broken. numbers: the rows of the CSV file.
     wide, column: what LaTeX shows on 5.5 and on 3.3 inches. note: what Markdown says besides the caption.
     """
 
@@ -85,7 +86,7 @@ def latex(table: Table, layout: Layout) -> str:
         rf"\begin{{{environment}}}",
         r"\centering",
         rf"\caption{{{escape(table.caption)}}}",
-        rf"\label{{tab:{table.experiment}-{table.name}{suffix}}}",
+        rf"\label{{tab:{'-'.join(filter(None, (table.experiment, table.name)))}{suffix}}}",
         r"\smallskip",
         r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{SEPARATION}pt}}",
@@ -141,10 +142,12 @@ def _body(layout: Layout) -> list[str]:
     A group says that word once.
     """
     lines: list[str] = []
-    broken = any(kind[0] == "X" for kind in layout.align)
+    several = any("\n" in cell for row in layout.rows for cell in row)
+    broken = several or sum(kind[0] == "X" for kind in layout.align) > 1
+    grouped = len({row[0] for row in layout.rows}) < len(layout.rows)
     for above, row in zip([None, *layout.rows], layout.rows, strict=False):
         again = above is not None and above[0] == row[0]
-        if above is not None and (broken or not again):
+        if above is not None and (broken or (grouped and not again)):
             lines.append(r"\addlinespace")
         lines.append(" & ".join(map(_cell, ["" if again else row[0], *row[1:]], layout.align)) + r" \\")
     return lines

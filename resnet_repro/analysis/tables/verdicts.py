@@ -116,7 +116,26 @@ def _runs(count: int) -> str:
     return f"{count} run{'s' * (count != 1)}"
 
 
-def _chosen(v: Verdict) -> str:
+def _chosen(v: Verdict, between: str = "minus") -> str:
     """`learning rate 0.1 minus 0.0001`, of `of: lr 0.1; minus: lr 0.0001`."""
     sides = [side.split(" ") for side in v.chosen.split("; ")]
-    return f"{words.setting(sides[0][1])} {' minus '.join(side[2] for side in sides)}"
+    return f"{words.setting(sides[0][1])} {f' {between} '.join(side[2] for side in sides)}"
+
+
+def remark(number: int, v: Verdict) -> str:
+    """What the text says of a claim that is not supported: why, and how many of its runs learned nothing.
+
+    `Claim 4 is inconclusive: the interval [0.00, 1.05] crosses an end of the region [0, 1].` Empty for a supported one.
+    """
+    between = estimate(v).partition(" ")[2]
+    why = {
+        "refuted": f"is refuted: the interval {between} lies outside of the region {region(v)}",
+        "inconclusive": f"is inconclusive: the interval {between} crosses an end of the region {region(v)}",
+        "incomplete": f"cannot be decided yet: {_runs(v.missing)} of it {'are' if v.missing > 1 else 'is'} missing",
+    }
+    if v.verdict not in why:
+        return ""
+    used = v.n * (2 if v.is_difference else 1)
+    stuck = f" Of its {_runs(used)}, {v.stuck} ended at chance." if v.stuck else ""
+    chosen = f" Each side has the value with the lowest validation error, {_chosen(v, 'and')}." if v.chosen else ""
+    return f"Claim {number} {why[v.verdict]}.{chosen}{stuck}"
