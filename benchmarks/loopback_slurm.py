@@ -96,14 +96,14 @@ class Loopback:
 
     def command(self, *words: str) -> str:
         """The output of a Slurm command. Raises CalledProcessError."""
-        return subprocess.run(words, env=self.env, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(words, env=self.env, capture_output=True, encoding="utf-8", check=True, timeout=60).stdout
 
     def wait_until(self, state: str, seconds: float = 30) -> None:
         """Waits until the node is in a state. Raises TimeoutError."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             said = subprocess.run(
-                ["sinfo", "-h", "-o", "%T"], env=self.env, capture_output=True, text=True, check=False
+                ["sinfo", "-h", "-o", "%T"], env=self.env, capture_output=True, encoding="utf-8", check=False
             )
             if state in said.stdout:
                 return
@@ -119,7 +119,7 @@ NOT_COMPARED = ("provenance", "overrides", "command", "group", "sha256")
 
 def records_of(folder: Path) -> dict[str, Any]:
     """The records in a folder's runs/ by run, without what may differ between two trainings of one run."""
-    records = [json.loads(path.read_text()) for path in folder.glob("runs/*/record.json")]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("runs/*/record.json")]
     return {r["run_id"]: {k: v for k, v in r.items() if k not in NOT_COMPARED} for r in records}
 
 
@@ -148,7 +148,7 @@ def _write(folder: Path, gpus: int, cpus: int, grace: int) -> Loopback:
         "host": host, "user": getpass.getuser(), "folder": folder, "ports": _free_ports(2), "cpus": cpus,
         "grace": grace, "gres_types": "GresTypes=gpu" if gpus else "", "gres": f"Gres=gpu:{gpus}" if gpus else "",
     }  # fmt: skip
-    (folder / "slurm.conf").write_text(SLURM_CONF.format(**settings))
+    (folder / "slurm.conf").write_text(SLURM_CONF.format(**settings), encoding="utf-8")
     key = folder / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(os.urandom(1024))
@@ -165,7 +165,7 @@ def _fake_gpus(folder: Path, count: int, host: str) -> int:
     except PermissionError:
         return 0
     lines = [f"NodeName={host} Name=gpu File={folder}/gpu{k}\n" for k in range(count)]
-    (folder / "gres.conf").write_text("".join(lines))
+    (folder / "gres.conf").write_text("".join(lines), encoding="utf-8")
     return count
 
 
@@ -201,7 +201,7 @@ def _end(cluster: Loopback) -> None:
         )
         subprocess.run(["scancel", "--me"], env=cluster.env, capture_output=True, check=False)
         for _ in range(100):
-            left = subprocess.run(["squeue", "-h"], env=cluster.env, capture_output=True, text=True, check=False)
+            left = subprocess.run(["squeue", "-h"], env=cluster.env, capture_output=True, encoding="utf-8", check=False)
             if not left.stdout:
                 break
             time.sleep(0.1)

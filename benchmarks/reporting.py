@@ -17,11 +17,11 @@ EXPERIMENT = "degradation-digits"
 
 def main() -> None:
     """Writes 1,000 records of 125 seeds and reports on them in a process of its own."""
-    text = (experiment.EXPERIMENTS / f"{EXPERIMENT}.yaml").read_text()
+    text = (experiment.EXPERIMENTS / f"{EXPERIMENT}.yaml").read_text(encoding="utf-8")
     many = text.replace("seed: [0, 1, 2, 3, 4]", f"seed: {list(range(125))}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{EXPERIMENT}.yaml"
-        path.write_text(many)
+        path.write_text(many, encoding="utf-8")
         planned = planning.plan(experiment.read(path))
         _write_records(planned, Path(folder) / "results" / EXPERIMENT / "data")
         code = (
@@ -55,7 +55,7 @@ def _write_records(planned: list[planning.Planned], data: Path) -> None:
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)

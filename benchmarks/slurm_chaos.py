@@ -44,7 +44,7 @@ class Chaos:
         if not places:
             return False
         place = self.random.choice(places)
-        process = int(re.findall(r"pid (\d+)", (place / "log.txt").read_text())[-1])
+        process = int(re.findall(r"pid (\d+)", (place / "log.txt").read_text(encoding="utf-8"))[-1])
         try:
             os.kill(process, 9)
         except ProcessLookupError:  # it has just ended by itself
@@ -93,7 +93,7 @@ def main() -> None:
         print(f"undisturbed: {time.monotonic() - began:.0f} s\n", flush=True)
         chaos, code = _disturbed(sweep, disturbed, Path(name) / "slurm", options)
         same = records_of(undisturbed) == records_of(disturbed)
-        started = sum(path.read_text().count("--- ") for path in disturbed.glob("runs/*/log.txt"))
+        started = sum(path.read_text(encoding="utf-8").count("--- ") for path in disturbed.glob("runs/*/log.txt"))
         print(f"\nkills: {sum('killed' in what for what in chaos.done)} of {options.kills}")
         print(f"preemptions: {sum('preempted' in what for what in chaos.done)} of {options.preemptions}")
         print(f"runs: {len(records_of(disturbed))} of {options.runs} have a record; {started} starts; exit code {code}")

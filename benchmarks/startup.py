@@ -37,7 +37,7 @@ def _row(what: str, command: list[str], runs: int, root: Path) -> dict[str, obje
         subprocess.run([sys.executable, "-m", *command], cwd=root, check=False, capture_output=True)
         seconds.append(time.perf_counter() - started)
     watched = subprocess.run(
-        [sys.executable, "-c", WATCH, *command], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", WATCH, *command], cwd=root, capture_output=True, encoding="utf-8", check=False
     )
     imported = next(line for line in watched.stdout.splitlines() if line.startswith("IMPORTED"))
     return {"what": what, "runs": runs, "seconds": statistics.median(seconds[1:]), "heavy imports": imported[9:]}

@@ -75,7 +75,7 @@ def random_images(count: int = 5000) -> data.Images:
 def side_by_side(overrides: Sequence[str], processes: int) -> list[float]:
     """Seconds of one step in each of so many processes that train at the same time, each REPEATS times."""
     command = [sys.executable, "-m", "benchmarks.timing", *overrides]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(processes)]
     return [seconds for process in started for seconds in json.loads(process.communicate()[0])]
 
 

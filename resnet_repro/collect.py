@@ -59,7 +59,7 @@ def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
 def _read_table(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -105,7 +105,7 @@ def _of_records(runs_dir: Path) -> Iterator[Timing]:
     """Of the finished runs in a runs_dir; of one that diverged early too little is known of the time of its like."""
     for path in sorted(runs_dir.glob("*/record.json")):
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             where, config = record["provenance"], record["config"]
             parts = {**config["model"], **config["optim"], "data": config["data"]["title"], **where}
             row = {**parts, "run_id": record["run_id"], "diverged_step": record["diverged_step"]}
@@ -116,7 +116,7 @@ def _of_records(runs_dir: Path) -> Iterator[Timing]:
 
 def _of_tables(paths: Iterable[Path]) -> Iterator[Timing]:
     for path in paths:
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield from _timing(row)
 

@@ -66,6 +66,7 @@ def told() -> Iterator[None]:
 
 def command(body: Callable[[], int | None]) -> NoReturn:
     """Runs a command and ends the program with the code that it returns (None: 0)."""
+    _read_and_print_utf8()
     try:
         with told():
             code = body() or 0
@@ -77,3 +78,13 @@ def command(body: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at the end either
         code = NOT_READ
     sys.exit(code)
+
+
+def _read_and_print_utf8() -> None:
+    """Starts this program again in UTF-8 where the locale knows ASCII only, and a title like Zürich would be damaged.
+
+    The arguments have been decoded and the standard streams been opened before the first line of ours ran.
+    """
+    if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

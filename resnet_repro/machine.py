@@ -24,6 +24,10 @@ def visible_gpus() -> list[str]:
 def device() -> str:
     """The name of the first GPU, else of the CPU, as a record's `device` has it."""
     for path in sorted(GPUS.glob("*/information")) if visible_gpus() else []:
-        models = [line.split(":", 1)[1].strip() for line in path.read_text().splitlines() if line.startswith("Model")]
+        models = [
+            line.split(":", 1)[1].strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("Model")
+        ]
         return models[0] if models else "unknown GPU"
     return device_name("cpu")

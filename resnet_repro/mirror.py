@@ -48,10 +48,10 @@ def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess
     log.parent.mkdir(parents=True, exist_ok=True)
     # The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s.
     environment = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false", **os.environ}
-    with open(log, "a") as errors:
+    with open(log, "a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.mirror"],
-            stdin=subprocess.PIPE, stderr=errors, text=True, env=environment,
+            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment,
             start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
         )  # fmt: skip
     assert process.stdin is not None
@@ -199,7 +199,7 @@ class Follower:
 
     def _recall(self) -> None:
         with suppress(OSError, ValueError, KeyError):  # not mirrored yet
-            state = json.loads((self.place / "wandb.json").read_text())
+            state = json.loads((self.place / "wandb.json").read_text(encoding="utf-8"))
             self.rows, self.done = state["rows"], state["done"]
 
     def _release(self) -> None:

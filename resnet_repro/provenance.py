@@ -1,5 +1,6 @@
 """Where a number comes from: commit, versions, device. Never environment variables, user or host names."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -19,17 +20,28 @@ def describe(device: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The checkout's commit, `-dirty` added where tracked files were changed; `unknown` outside git."""
-    git = ["git", "-C", str(ROOT)]
+    """This project's commit, `-dirty` added where a tracked file was changed that says what is trained.
+
+    `unknown` where the source lies in no git checkout of its own, be it within another repository.
+    """
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "-uno", "--", "resnet_repro", "conf", "hydra_plugins"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        if not Path(_git("rev-parse", "--show-toplevel")).samefile(ROOT):
+            return "unknown"
+        _git("ls-files", "--error-unmatch", "--", "resnet_repro/provenance.py")  # within, and not one of its files
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changes = _git("status", "--porcelain", "-uno", "--", "resnet_repro", "conf", "experiments", "hydra_plugins")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")
+    return head + ("-dirty" if changes else "")
+
+
+def _git(*arguments: str) -> str:
+    """What git answers about the checkout at ROOT, whatever repository the environment names for others."""
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    answer = subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], env=surroundings, capture_output=True, encoding="utf-8", check=True
+    )
+    return answer.stdout.strip()
 
 
 def device_name(device: str) -> str:
@@ -39,7 +51,7 @@ def device_name(device: str) -> str:
 
         return torch.cuda.get_device_name()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or sys.platform

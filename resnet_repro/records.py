@@ -59,7 +59,7 @@ def lock(place: Path) -> Iterator[None]:
 def open_locked(path: Path, attempts: int = 1) -> IO[str] | None:
     """The file, made if need be, exclusively locked until it is closed; None where another process has it locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
+    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - the lock lasts as long as the file is open
     for _ in range(attempts):
         if _try_lock(file, fcntl.LOCK_EX):
             return file
@@ -72,7 +72,7 @@ def is_locked(place: Path) -> bool:
     """Whether a process trains this run now. Asks for a shared lock, so that two who ask do not see each other."""
     if not (place / "lock").exists():
         return False
-    with open(place / "lock") as file:
+    with open(place / "lock", encoding="utf-8") as file:
         return not _try_lock(file, fcntl.LOCK_SH)
 
 
@@ -192,7 +192,7 @@ def write_curves(place: Path, rows: Iterable[Row]) -> None:
 
 def append_curves(place: Path, rows: Iterable[Row]) -> None:
     """Appends rows to curves.csv."""
-    with open(place / "curves.csv", "a") as file:
+    with open(place / "curves.csv", "a", encoding="utf-8") as file:
         file.write(_lines(rows))
 
 
@@ -205,7 +205,7 @@ def read_curves(place: Path) -> list[Row]:
     path = place / "curves.csv"
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[1:-1]
+    lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
     fields = (line.split(",") for line in lines)
     return [(int(step), metric, float(value)) for step, metric, value in fields]
 

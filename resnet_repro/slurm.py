@@ -105,7 +105,7 @@ def where(place: Path) -> str:
 
 def _note(place: Path) -> dict[str, str]:
     try:
-        return json.loads((place / "slurm.json").read_text())
+        return json.loads((place / "slurm.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -132,7 +132,7 @@ def states(jobs: Iterable[str]) -> dict[str, str] | None:
 
 def _asked(*command: str) -> list[list[str]] | None:
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
     return [line.split("|") for line in answer.stdout.splitlines()]

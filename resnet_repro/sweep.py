@@ -153,7 +153,7 @@ def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:
     for plan in failed:
         print(f"\n{plan.id}: {reasons[plan.id]}")
         log = _place(plan) / "log.txt"
-        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
         print("\n".join(f"    {line}" for line in [f"the end of {log}:", *lines]))
         print(f"    repeat it alone: {train.command(plan.overrides)}")
 

@@ -30,14 +30,13 @@ def git(folder, *arguments):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A git checkout of its own with one commit, which provenance takes for the project's."""
-    for name in ("resnet_repro", "conf"):
+    for name in ("resnet_repro", "conf", "experiments"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("1")
+    (tmp_path / "resnet_repro" / "provenance.py").write_text("")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "one")
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     provenance.commit.cache_clear()
     yield tmp_path
@@ -60,6 +59,33 @@ def test_changes_of_the_code_make_the_commit_dirty_and_new_files_do_not(checkout
     provenance.commit.cache_clear()
     (checkout / "conf" / "file").write_text("2")
     assert provenance.commit() == f"{head}-dirty"
+
+
+def test_a_changed_experiment_makes_the_commit_dirty(checkout):
+    (checkout / "experiments" / "file").write_text("2")
+    assert provenance.commit().endswith("-dirty")
+
+
+@pytest.mark.parametrize("below", [".", "vendor"])
+def test_the_commit_of_another_repository_that_the_source_lies_in_is_not_taken(below, tmp_path, monkeypatch, checkout):
+    outer = tmp_path / "outer"
+    source = outer / below
+    (source / "resnet_repro").mkdir(parents=True)
+    (outer / "thesis.tex").write_text("")
+    git(outer, "init", "-q")
+    git(outer, "add", ".")
+    git(outer, "commit", "-q", "-m", "another project")
+    (source / "resnet_repro" / "provenance.py").write_text("")
+    monkeypatch.setattr(provenance, "ROOT", source)
+    assert provenance.commit() == "unknown"
+
+
+def test_a_repository_that_the_environment_names_for_git_is_not_taken(tmp_path, monkeypatch, checkout):
+    head = provenance.commit()
+    git(tmp_path, "init", "-q", "--bare", "elsewhere.git")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere.git"))
+    provenance.commit.cache_clear()
+    assert provenance.commit() == head
 
 
 def test_outside_of_git_the_commit_is_unknown(tmp_path, monkeypatch, checkout):

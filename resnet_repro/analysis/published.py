@@ -48,7 +48,7 @@ def curve(name: str) -> "pd.DataFrame":
 
 def differences(settings: dict[str, Any], source: str) -> dict[str, tuple[Any, Any]]:
     """The settings in which a run of ours differs from the paper that `source` begins with: our value and theirs."""
-    protocols = yaml.safe_load((PAPER / "protocol.yaml").read_text())
+    protocols = yaml.safe_load((PAPER / "protocol.yaml").read_text(encoding="utf-8"))
     paper = next(rules for name, rules in protocols.items() if source.startswith(name))
     rules = {k: v.get(settings["depth"], settings[k]) if isinstance(v, dict) else v for k, v in paper.items()}
     return {key: (settings[key], rule) for key, rule in rules.items() if rule != settings[key]}

@@ -26,7 +26,7 @@ class MissingData(UserError):  # noqa: N818 (says what is wrong; it is an error 
 def locked(folder: Path) -> Iterator[bool]:
     """Hold `folder`'s lock, one process at a time; yields False, without a lock, if `folder` is not writable."""
     try:
-        handle = open(folder / ".resnet-repro.lock", "a")  # noqa: SIM115 (closed below)
+        handle = open(folder / ".resnet-repro.lock", "a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError:
         handle = None
     if handle is None:

@@ -137,7 +137,7 @@ def check(cases: Sequence[Case]) -> list[Outcome]:
         left = cases[len(outcomes) :]
         asked = "".join(json.dumps(asdict(case)) + "\n" for case in left)
         child = [sys.executable, "-m", "resnet_repro.probes.numerics"]
-        done = subprocess.run(child, input=asked, capture_output=True, text=True, check=False)
+        done = subprocess.run(child, input=asked, capture_output=True, encoding="utf-8", check=False)
         lines = done.stdout.splitlines()
         outcomes += [Outcome(c, Deviation(*json.loads(line))) for c, line in zip(left, lines, strict=False)]
         if len(lines) < len(left):

@@ -92,7 +92,7 @@ def shown(
     claims = Claims(experiment, planned)
     title = experiment.id if experiment is not None else planned[0].run.env.group
     # A copy of the output, since a run in this process may redirect its own.
-    with open(os.dup(1), "w", errors="replace") as output:
+    with open(os.dup(1), "w", encoding="utf-8", errors="replace") as output:
         watch = Watch(planned, known, at_once)
         display = Display(watch, claims, output, title=title, metric=headline(experiment))
         display.view.hint, display.view.waiting = SWEEPING if report_follows else WATCHING

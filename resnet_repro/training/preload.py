@@ -8,6 +8,6 @@ import pytorch_lightning  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch  # noqa: F401
 
-import resnet_repro.data
-import resnet_repro.nets
+import resnet_repro.data  # noqa: F401
+import resnet_repro.nets  # noqa: F401
 import resnet_repro.training.fit  # noqa: F401
