@@ -39,6 +39,15 @@ def number(default: float | int | None, low: float = -math.inf, high: float = ma
     return field(default=default, metadata={"low": low, "high": high, "help": help})
 
 
+def added(version: str, later: Any) -> Any:
+    """A field that came with this version, after 0.1.0: at its default it is no part of `run_id`.
+
+    The default is what runs did before there was the field, so it never changes (tests/test_identity.py).
+    """
+    later.metadata = {**later.metadata, "added": version}
+    return later
+
+
 @dataclass
 class Model:
     """The network (He et al. 2015, sec. 4.2). `residual` is the whole difference between plain and residual."""
@@ -92,6 +101,9 @@ class Optim:
     warmup_lr: float = number(0.01, low=0, help="learning rate of the warm-up")
     warmup_steps: int = number(400, low=0, help="its length; with warmup=error the most steps")
     warmup_error: float = number(80.0, low=0, high=100, help="training error in percent that ends warmup=error")
+    warmup_every: int | None = added(
+        "0.2", number(None, low=1, help="steps between looks at that error; null: at each point of the curve")
+    )
     clip: float | None = number(None, low=0, help="largest gradient norm; null: off")
     precision: str = choice("fp32", "tf32", "bf16", help="of products and convolutions")
 
@@ -140,9 +152,20 @@ ConfigStore.instance().store(name="run_schema", node=Run)
 
 
 def science(run: Run) -> dict[str, Any]:
-    """The part of a run that decides its numbers, as nested plain values; what `run_id` hashes."""
-    parts = {k: dict(vars(v)) if is_dataclass(v) else v for k, v in vars(run).items() if k != "env"}
+    """The part of a run that decides its numbers, as nested plain values; what `run_id` hashes.
+
+    A field `added` later is in it only where it differs from its default, so that runs made before keep their names.
+    """
+    parts = {k: _lasting(v) if is_dataclass(v) else v for k, v in vars(run).items() if k != "env"}
     return {**parts, "protocol": PROTOCOL}
+
+
+def _lasting(part: Any) -> dict[str, Any]:
+    kept = dict(vars(part))
+    for leaf in fields(part):
+        if "added" in leaf.metadata and kept[leaf.name] == leaf.default:
+            del kept[leaf.name]
+    return kept
 
 
 def run_id(run: Run) -> str:
@@ -246,6 +269,17 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     yield (
         o.milestones != sorted(set(o.milestones)) or any(s <= 0 for s in o.milestones),
         f"optim.milestones must be rising positive steps, got {o.milestones}",
+    )
+    yield (
+        o.warmup_every is not None and p.curve_every % o.warmup_every != 0,
+        f"optim.warmup_every must divide probes.curve_every ({p.curve_every}), or be null, got {o.warmup_every}",
+    )
+    first_look = o.warmup_every or p.curve_every
+    yield (
+        o.warmup == "error" and o.warmup_steps <= first_look,
+        f"optim.warmup=error would never look at the error: the first look comes after {first_look} steps and the "
+        f"warm-up ends after {o.warmup_steps} at the latest; raise optim.warmup_steps, set optim.warmup_every, or use "
+        "optim.warmup=steps",
     )
     yield (
         p.eval_every % p.curve_every != 0,

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, replace
 import pytest
 
 from resnet_repro import nets
-from resnet_repro.config import Env, Model, Run, columns, cost, run_id, science
+from resnet_repro.config import ConfigError, Env, Model, Run, columns, cost, run_id, science
 from resnet_repro.nets import cifar, inits, norms, shortcuts
 from resnet_repro.settings import compose
 
@@ -148,3 +148,26 @@ def test_cost_orders_runs_by_how_long_they_take():
     assert cost(deep) == pytest.approx(5.5 * cost(shallow))
     assert cost(compose(["task=cifar10"])) > cost(deep)
     assert cost(compose(["optim.steps=0"])) > 0
+
+
+# A warm-up by error --------------------------------------------------------------------------------------------
+
+BY_ERROR = ["optim.warmup=error", "probes.curve_every=400", "probes.eval_every=2000"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "look", "cap"), [([], 400, 400), (["optim.warmup_every=50", "optim.warmup_steps=50"], 50, 50)]
+)
+def test_a_warm_up_that_ends_before_the_first_look_is_refused(settings, look, cap):
+    with pytest.raises(ConfigError, match=rf"first look comes after {look} steps and the warm-up ends after {cap} "):
+        compose([*BY_ERROR, *settings])
+
+
+@pytest.mark.parametrize("settings", [["optim.warmup_every=50"], ["optim.warmup_steps=401"]])
+def test_a_warm_up_with_a_look_before_its_end_is_accepted(settings):
+    assert compose([*BY_ERROR, *settings]).optim.warmup == "error"
+
+
+def test_looks_that_do_not_fall_on_curve_points_are_refused():
+    with pytest.raises(ConfigError, match=r"warmup_every must divide probes.curve_every \(400\), or be null, got 150"):
+        compose([*BY_ERROR, "optim.warmup_every=150"])

@@ -33,6 +33,7 @@ SETTINGS = {
     "warmup_lr": "warm-up learning rate",
     "warmup_steps": "warm-up steps",
     "warmup_error": "warm-up until training error, %",
+    "warmup_every": "steps between looks at that error",
     "clip": "gradient norm clipped at",
     "curve_every": "steps between curve points",
     "eval_every": "steps between test errors",

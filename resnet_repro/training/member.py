@@ -16,7 +16,7 @@ from resnet_repro.probes.errors import clean_batches, error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.graph import Graph
-from resnet_repro.training.schedule import learning_rate, shortened, warmup_end
+from resnet_repro.training.schedule import learning_rate, next_look, shortened, warmup_end
 from resnet_repro.training.step import NEVER
 
 ENGINES = {"eager": Eager, "graph": Graph}
@@ -39,6 +39,7 @@ class Member:
         self.rows: list[records.Row] = []
         self.seconds = 0.0
         self.running: dict[str, float] = {}
+        self.looked = (0, 0)
         self.diverged_step: int | None = None
 
     @property
@@ -60,10 +61,26 @@ class Member:
         self.started = time.perf_counter() - self.seconds
 
     def interval(self) -> Iterator[None]:
-        """Takes the steps up to the next curve point, or to the end, in turns (see `Eager.turns`)."""
+        """Takes the steps up to the next curve point, or to the end, in turns (see `Eager.turns`).
+
+        A warm-up by error has looks at the running error on the way; without one no step waits for the device.
+        """
         stop = min(self.step + self.run.probes.curve_every, self.run.optim.steps)
-        yield from self.engine.turns(self.step, stop, self.warm_until)
-        self.step = stop
+        while self.step < stop:
+            look = min(next_look(self.step, self.run.optim, self.warm_until), stop)
+            yield from self.engine.turns(self.step, look, self.warm_until)
+            self.step = look
+            if look < stop:
+                self._look(*parallel.counted(self.engine.tally))
+
+    def _look(self, wrong: int, seen: int) -> None:
+        """Ends a warm-up by error, if the error over the steps since the last look, or curve point, is low enough.
+
+        wrong, seen: answers counted since the last curve point.
+        """
+        recent = 100.0 * (wrong - self.looked[0]) / (seen - self.looked[1])
+        self.looked = (wrong, seen)
+        self.warm_until = shortened(self.warm_until, self.step, self.run.optim, recent)
 
     def close_interval(self) -> None:
         """Writes the point of the curves; ends a warm-up by error; notes a divergence."""
@@ -75,7 +92,9 @@ class Member:
         if parallel.rank() == 0:
             records.append_curves(self.place, rows)
         self.rows += rows
-        self.warm_until = shortened(self.warm_until, self.step, self.run.optim, self.running["train_error_running"])
+        self._look(int(self.engine.tally.wrong), int(self.engine.tally.seen))
+        self.engine.tally.reset()
+        self.looked = (0, 0)
         self.seconds = time.perf_counter() - self.started
 
     def _curve_point(self) -> list[records.Row]:
@@ -89,7 +108,6 @@ class Member:
         due_now = self.step >= self.run.optim.steps or (due and self.step % due == 0)
         if due_now and parallel.rank() == 0:
             point["test_error"] = error(self.net, self.test_batches, self.run.optim.precision == "bf16")
-        tally.reset()
         return [(self.step, metric, value) for metric, value in point.items()]
 
     def save(self) -> None:

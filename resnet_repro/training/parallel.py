@@ -90,6 +90,15 @@ def _mean_over_ranks(value: Tensor) -> Tensor:
     return _MeanOverRanks.apply(value)
 
 
+def counted(tally: Tally) -> tuple[int, int]:
+    """Wrong answers and answers over all ranks since the tally's reset; waits for the device once."""
+    both = torch.stack([tally.wrong, tally.seen])
+    if ranks() > 1:
+        dist.all_reduce(both)
+    wrong, seen = both.tolist()
+    return wrong, seen
+
+
 def combine(tally: Tally, net: nn.Module) -> None:
     """Sums the ranks' tallies, and averages the running statistics that each rank's batch norm has kept."""
     if ranks() == 1:

@@ -24,6 +24,13 @@ def warmup_end(optim: Optim) -> int:
     return 0 if optim.warmup == "none" else optim.warmup_steps
 
 
+def next_look(step: int, optim: Optim, warm_until: int) -> int:
+    """The step at which a warm-up by error looks at the error next; the end of the run where only curve points do."""
+    if optim.warmup != "error" or optim.warmup_every is None or step >= warm_until:
+        return optim.steps
+    return step - step % optim.warmup_every + optim.warmup_every
+
+
 def shortened(warm_until: int, step: int, optim: Optim, running_error: float) -> int:
     """The end of the warm-up, after `step` steps with this running training error (percent).
 

@@ -157,9 +157,13 @@ def test_the_differences_of_protocol_are_named():
     }
     as_paper |= {"nesterov": False, "weight_decay": 1e-4, "batch": 128, "steps": 64000, "milestones": "32000 48000"}
     as_paper |= {"gamma": 0.1, "warmup": "none", "data": "CIFAR-10"}
+    as_paper |= {"warmup_lr": 0.01, "warmup_error": 80.0, "warmup_steps": 400}
     of = "He et al. 2015, table 6"
     assert published.differences(as_paper, of) == {}
-    assert published.differences(as_paper | {"depth": 110}, of) == {"warmup": ("none", "error")}
+    assert published.differences(as_paper | {"depth": 110}, of) == {
+        "warmup": ("none", "error"),
+        "warmup_steps": (400, "no limit"),
+    }
     changed = as_paper | {"ghost_batch": None, "lr": 0.05}
     assert published.differences(changed, of) == {"ghost_batch": (None, 64), "lr": (0.05, 0.1)}
     assert published.differences(as_paper, "He et al. 2016, table 1") == {"warmup": ("none", "steps")}

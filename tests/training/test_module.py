@@ -15,7 +15,7 @@ def fitted(tiny, tmp_path, digits):
     """Trains a tiny run; returns the member and its curves as {metric: {step: value}}."""
 
     def train(*overrides):
-        place = tmp_path / "place"
+        place = tmp_path / f"place{len(list(tmp_path.glob('place*')))}"
         place.mkdir()
         member = Member(tiny(*overrides), digits, place)
         fit([member], lambda _: None)
@@ -66,6 +66,20 @@ def test_a_warm_up_by_error_ends_with_the_interval_that_falls_below(fitted):
     first_below = next(step for step, value in curves["train_error_running"].items() if value < 80)
     assert 5 < first_below < 60
     assert curves["lr"] == {step: 0.05 if step <= first_below else 0.1 for step in range(5, 65, 5)}
+
+
+def test_a_warm_up_looks_at_the_error_between_curve_points_too(fitted, tiny, digits):
+    """The same looks, every 5 steps, give the same network, whether the curve has a point at each or at every third."""
+    settings = ["optim.steps=60", "probes.eval_every=0", "optim.milestones=[]"]
+    warmup = ["optim.warmup=error", "optim.warmup_error=80", "optim.warmup_lr=0.05", "optim.lr=0.1"]
+    often, curves = fitted("probes.curve_every=5", *settings, *warmup)
+    rarely, points = fitted("probes.curve_every=15", "optim.warmup_every=5", *settings, *warmup)
+    assert list(points["lr"]) == [15, 30, 45, 60]
+    assert points["lr"] == {step: curves["lr"][step] for step in points["lr"]}
+    assert often.warm_until == rarely.warm_until < 60
+    assert often.warm_until % 15 != 0, "this would show nothing"
+    ours = rarely.net.state_dict()
+    assert all(torch.equal(value, ours[name]) for name, value in often.net.state_dict().items())
 
 
 def test_a_diverged_run_stops_after_its_interval_and_names_the_step(fitted):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, MultiStepLR
 
 from resnet_repro.config import Optim
-from resnet_repro.training.schedule import learning_rate, pieces, shortened, warmup_end
+from resnet_repro.training.schedule import learning_rate, next_look, pieces, shortened, warmup_end
 
 
 def scheduled(optim, *make):
@@ -82,3 +83,20 @@ def test_pieces_are_the_longest_with_one_epoch_and_one_learning_rate(start, stop
             (piece.start // epoch_steps, piece.lr)
         }
     assert all(state[one.start] != state[two.start] for one, two in pairwise(cut))
+
+
+@pytest.mark.parametrize(
+    ("step", "every", "warm_until", "expected"),
+    [
+        (0, 50, 400, 50),
+        (50, 50, 400, 100),
+        (399, 50, 400, 400),
+        (7, 50, 400, 50),
+        (400, 50, 400, 900),
+        (0, None, 4, 900),
+    ],
+)
+def test_a_warm_up_by_error_looks_every_so_many_steps_until_it_ends(step, every, warm_until, expected):
+    optim = Optim(steps=900, warmup="error", warmup_every=every)
+    assert next_look(step, optim, warm_until) == expected
+    assert next_look(step, replace(optim, warmup="steps"), warm_until) == 900
