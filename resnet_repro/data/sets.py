@@ -1,19 +1,15 @@
 """Data sets as uint8 tensors in memory, with the paper's split into training and validation set."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_repro.data.cifar import cifar_arrays
-from resnet_repro.data.disk import Arrays
-from resnet_repro.data.folder import folder_arrays
+from resnet_repro import sources
 from resnet_repro.errors import UserError
+from resnet_repro.sources.disk import ORDER
 
-NAMES = ("digits", "cifar10", "cifar100", "folder")
 SPLITS = ("full", "45k")
 
 
@@ -43,37 +39,11 @@ def load(name: str, data_dir: Path, *, split: str = "full", download: bool = Tru
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
-    arrays = _arrays(name, data_dir, download)
-    train_x, train_y, test_x, test_y = (torch.from_numpy(arrays[key]) for key in _ORDER)
+    arrays = sources.arrays(name, data_dir, download)
+    train_x, train_y, test_x, test_y = (torch.from_numpy(arrays[key]) for key in ORDER)
     classes = int(train_y.max()) + 1
-    full = Images(train_x, train_y, test_x, test_y, None, None, classes, _digest(arrays))
+    full = Images(train_x, train_y, test_x, test_y, None, None, classes, sources.digest(arrays))
     return full if split == "full" else _hold_out(full)
-
-
-_ORDER = ("train_x", "train_y", "test_x", "test_y")
-
-
-def _arrays(name: str, data_dir: Path, download: bool) -> Arrays:
-    if name == "digits":
-        return _digits()
-    if name in ("cifar10", "cifar100"):
-        return cifar_arrays(name, data_dir, download)
-    if name == "folder":
-        return folder_arrays(data_dir)
-    raise ValueError(f"data set is {name!r}; it must be one of {', '.join(NAMES)}")
-
-
-def _digits() -> Arrays:
-    """scikit-learn's 1,797 scanned digits of 1x8x8, first 1,500 for training, last 297 for testing.
-
-    The published grey levels 0..16 become 0..255 (times 255/16, rounded to the even neighbour).
-    """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = digits.target.astype(np.int64)
-    return {"train_x": pixels[:1500], "train_y": labels[:1500], "test_x": pixels[1500:], "test_y": labels[1500:]}
 
 
 def _hold_out(full: Images) -> Images:
@@ -90,11 +60,3 @@ def _hold_out(full: Images) -> Images:
         valid_x=full.train_x[valid],
         valid_y=full.train_y[valid],
     )
-
-
-def _digest(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
-    for key in _ORDER:
-        digest.update(f"{key} {arrays[key].dtype} {arrays[key].shape}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[key]).data)
-    return digest.hexdigest()

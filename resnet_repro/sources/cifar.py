@@ -1,21 +1,25 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in the published Python archives, checked by their md5."""
 
+import hashlib
 import http.client
 import logging
 import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from resnet_repro.data.disk import Arrays, MissingData, locked
+from resnet_repro.sources.disk import Arrays, MissingData, digest, locked, write_whole
 
 log = logging.getLogger(__name__)
+
+FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""Where the archives unpack to."""
 
 
 def cifar_arrays(name: str, data_dir: Path, download: bool) -> Arrays:
@@ -31,7 +35,33 @@ def cifar_arrays(name: str, data_dir: Path, download: bool) -> Arrays:
         arrays = _read(source, data_dir)
     if arrays is None:
         raise _missing(source, data_dir, "the unpacked files fail their md5")
+    _note(name, data_dir, arrays)
     return arrays
+
+
+def cifar_sha256(name: str, data_dir: Path) -> str:
+    """`digest(cifar_arrays(...))`, as it was noted beside the files when their md5 was last checked."""
+    try:
+        noted, files = (data_dir / f".sha256-{name}").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        noted, files = "", ""
+    return noted if files and files == _files(name, data_dir) else digest(cifar_arrays(name, data_dir, download=False))
+
+
+def _note(name: str, data_dir: Path, arrays: Arrays) -> None:
+    note, words = data_dir / f".sha256-{name}", f"{digest(arrays)} {_files(name, data_dir)}\n"
+    with suppress(OSError):  # where nothing can be written, the md5 is checked every time
+        if not note.exists() or note.read_text(encoding="utf-8") != words:
+            write_whole(note, lambda file: file.write(words.encode()))
+
+
+def _files(name: str, data_dir: Path) -> str:
+    """Changes when one of the unpacked files is replaced or written to."""
+    found = hashlib.sha256()
+    for file in sorted((data_dir / FOLDERS[name]).glob("[!.]*")):
+        stat = file.stat()
+        found.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return found.hexdigest()
 
 
 def _source(name: str) -> Any:

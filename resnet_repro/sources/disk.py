@@ -1,11 +1,13 @@
 """Files that several processes want at once: one lock per folder, whole files only, an error for absent ones."""
 
 import fcntl
+import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -16,6 +18,8 @@ log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
 """A decoded data set: train_x, test_x uint8 [N, C, H, W]; train_y, test_y int64 [N]."""
+
+ORDER = ("train_x", "train_y", "test_x", "test_y")
 
 
 class MissingData(UserError):  # noqa: N818 (says what is wrong; it is an error by type)
@@ -43,11 +47,25 @@ def locked(folder: Path) -> Iterator[bool]:
 
 def save_whole(path: Path, arrays: Arrays) -> None:
     """Write `arrays` as npz to `path` so that no reader ever sees a part of it; raises OSError."""
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have `write` fill a new file that takes the place of `path` once it is whole; raises OSError."""
     # Opened by name, not by tempfile: a cache in a shared folder follows the umask instead of being private.
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            write(file)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(arrays: Arrays) -> str:
+    """The SHA-256 of images and classes of the full set, which names the data of a run."""
+    found = hashlib.sha256()
+    for key in ORDER:
+        found.update(f"{key} {arrays[key].dtype} {arrays[key].shape}\n".encode())
+        found.update(np.ascontiguousarray(arrays[key]).data)
+    return found.hexdigest()

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from resnet_repro.data.disk import locked, save_whole
+from resnet_repro.sources.disk import locked, save_whole
 
 
 def test_second_holder_waits_for_the_first(tmp_path):

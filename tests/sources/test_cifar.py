@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from resnet_repro import sources
 from resnet_repro.data import MissingData, load
-from resnet_repro.data.disk import locked
+from resnet_repro.sources.disk import locked
 
 RNG = np.random.default_rng(0)
 ROWS = {f"data_batch_{i}": RNG.integers(256, size=(4, 3072), dtype=np.uint8) for i in range(1, 6)}
@@ -89,6 +91,25 @@ def test_archive_alone_is_unpacked_once(cifar10, tmp_path):
     check_pixels(load("cifar10", tmp_path / "here", download=False))
     (tmp_path / "here" / CIFAR10.filename).unlink()
     check_pixels(load("cifar10", tmp_path / "here", download=False))
+
+
+def test_the_hash_is_noted_beside_the_files_and_follows_them(cifar10):
+    told = sources.sha256("cifar10", cifar10)
+    assert told == load("cifar10", cifar10, download=False).sha256
+    note = cifar10 / ".sha256-cifar10"
+    note.write_text(note.read_text().replace(told, "1" * 64))
+    assert sources.sha256("cifar10", cifar10) == "1" * 64  # read, and not made anew
+    os.utime(cifar10 / CIFAR10.base_folder / "data_batch_2", ns=(0, 0))
+    assert sources.sha256("cifar10", cifar10) == told
+    assert told in note.read_text()
+
+
+def test_the_hash_of_absent_files_is_an_error_and_nothing_is_downloaded(cifar10, tmp_path, monkeypatch):
+    with Server(cifar10) as server:
+        monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/{CIFAR10.filename}")
+        with pytest.raises(MissingData):
+            sources.sha256("cifar10", tmp_path / "nothing")
+        assert server.requests == 0
 
 
 def test_damaged_file_is_replaced_from_the_archive(cifar10):
@@ -172,7 +193,9 @@ def test_processes_that_start_together_download_once(cifar10, tmp_path, monkeypa
             time.sleep(0.5)
         assert [process.communicate(timeout=120)[0].strip() for process in processes] == [alone.sha256] * 2
     assert server.requests == once
-    assert {path.name for path in (tmp_path / "shared").iterdir()} == {CIFAR10.base_folder, ".resnet-repro.lock"}
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {
+        CIFAR10.base_folder, ".resnet-repro.lock", ".sha256-cifar10"
+    }  # fmt: skip
 
 
 def test_cifar100_has_the_fine_labels(tmp_path, monkeypatch):

@@ -1,0 +1,6 @@
+"""Data sets as arrays, from the files on this machine; no torch is imported until CIFAR's archives are read."""
+
+from resnet_repro.sources.disk import Arrays, MissingData, digest
+from resnet_repro.sources.named import NAMES, arrays, sha256
+
+__all__ = ["NAMES", "Arrays", "MissingData", "arrays", "digest", "sha256"]
