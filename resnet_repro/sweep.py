@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from resnet_repro import costs, experiment, listing, mirror, packs, planning, progress, records, slurm, train
+from resnet_repro import costs, experiment, inputs, listing, mirror, packs, planning, progress, records, slurm, train
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import command, sentence
@@ -67,10 +67,11 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
     record has left its run to another process.
     Raises RunsFailed when some run failed, ConfigError where the launcher's `pack` and the runs do not go together.
     """
-    todo = [p for p in planning.in_order(planned) if _record(p) is None]
+    failures = inputs.refused(planned)
+    todo = [p for p in planning.in_order(planned) if p.id not in failures and _record(p) is None]
     _packed(todo, launcher)  # what does not go together is refused before anything starts
-    print(f"{len(planned)} runs: {len(planned) - len(todo)} finished already, {len(todo)} to train")
-    failures: dict[str, str] = {}
+    done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
+    print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")
     returns: list[JobReturn] = []
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
     with nullcontext() if detached or not todo else _shown(planned, launcher, group):

@@ -24,6 +24,7 @@ from resnet_repro import (
     config,
     errors,
     grammar,
+    inputs,
     metrics,
     mirror,
     planning,
@@ -39,7 +40,7 @@ def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> 
     """Trains a run to its end, or continues it, and returns its record; a finished run's record is returned at once.
 
     overrides: what the user asked for, kept in the record. log: send what is printed to the run's log.txt.
-    Raises records.Busy while another process trains the same run.
+    Raises records.Busy while another process trains the same run, inputs.OtherData where it was begun on other data.
     """
     made = train_pack([(run, overrides)], log)
     if not made:
@@ -50,21 +51,26 @@ def train(run: config.Run, overrides: Sequence[str] = (), log: bool = False) -> 
 def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = False) -> list[dict[str, Any]]:
     """As `train`, for runs side by side in this process; each run's record is written as soon as it is done.
 
-    Runs that another process trains are left to it, and out of what is returned. The runs' `env` and precision must
-    be one.
+    Runs that another process trains are left to it, and out of what is returned. Those that were begun on other data
+    are refused (inputs.OtherData) once the others are done. The runs' `env` and precision must be one.
     """
     finished: dict[str, dict[str, Any]] = {}
     started: list[Started] = []
+    refused: list[Exception] = []
+    present = inputs.Present()
     with ExitStack() as held:
         for run, overrides in pack:
             start = Started(run, overrides)
             try:
                 held.enter_context(records.lock(start.place))
+                inputs.check(run, start.place, present)
             except records.Busy:
+                continue
+            except inputs.OtherData as error:
+                refused.append(error)
                 continue
             record = records.read(start.place)
             if record is None:
-                records.write_json(start.place / "run.json", start.what())
                 started.append(start)
             else:
                 finished[start.name] = record
@@ -72,6 +78,8 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
             logs = [start.place / "log.txt" for start in started]
             with _printed_to(logs) if log else nullcontext():
                 finished |= _trained(started)
+    if refused:
+        raise refused[0] if len(refused) == 1 else errors.UserError(" ".join(map(str, refused)))
     return list(finished.values())
 
 
@@ -112,6 +120,9 @@ def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
         Member(s.run, images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download), s.place)
         for s in started
     ]
+    for start, member in zip(started, members, strict=True):
+        if records.checkpoint(start.place) is None:  # one that goes on keeps what it began with
+            records.write_json(start.place / "run.json", start.what() | {"data_sha256": member.images.sha256})
     of = dict(zip(members, started, strict=True))
     finished = {}
 

@@ -11,6 +11,7 @@ import torch
 from resnet_repro import records
 from resnet_repro.config import Run
 from resnet_repro.data import Images
+from resnet_repro.inputs import OtherData
 from resnet_repro.nets import CifarNet
 from resnet_repro.probes.errors import clean_batches, error
 from resnet_repro.training import parallel
@@ -119,9 +120,13 @@ class Member:
     def _state(self) -> dict[str, Any]:
         names = ("step", "warm_until", "rows", "seconds", "running")
         state = {name: getattr(self, name) for name in names}
-        return state | {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
+        state |= {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
+        return state | {"data_sha256": self.images.sha256}
 
     def _restore(self, state: dict[str, Any]) -> None:
+        seen = state.pop("data_sha256", self.images.sha256)  # checkpoints of version 0.1 do not say it
+        if seen != self.images.sha256:
+            raise OtherData(self.run, self.place, seen, self.images.sha256)
         self.net.load_state_dict(state.pop("net"))
         self.sgd.load_state_dict(self.sgd.state_dict() | {"state": state.pop("sgd")})
         for name, value in state.items():

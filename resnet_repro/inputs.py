@@ -1,0 +1,96 @@
+"""Whether a run that has begun saw the data that are here now: what is saved is trusted for its own input only.
+
+The hash of the data stands in run.json, in the checkpoint and in the record. No torch here: a sweep asks before it
+trains, also when all its runs are finished.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_repro import records, sources
+from resnet_repro.config import Run
+from resnet_repro.errors import UserError
+from resnet_repro.planning import Planned
+
+log = logging.getLogger(__name__)
+
+
+class OtherData(UserError):  # noqa: N818
+    """A run's record or checkpoint comes from other data than those that it would be trained on now."""
+
+    def __init__(self, run: Run, place: Path, seen: str, here: str) -> None:
+        super().__init__(
+            f"{place} was trained on other data: {run.data.title!r} is {here[:10]} (data_sha256) in "
+            f"{run.env.data_dir} now and was {seen[:10]} then. Either give these data another data.title, which makes "
+            f"it another run, or move {place} away, or set env.data_dir to the folder of the old data."
+        )
+
+
+class Present:
+    """The data sets on this machine, each looked at once."""
+
+    def __init__(self) -> None:
+        self.told: dict[tuple[str, str], str | UserError] = {}
+
+    def sha256(self, run: Run) -> str:
+        """The hash of a run's data as they are now. Raises MissingData, or UserError for data that are damaged."""
+        name = run.data.name, run.env.data_dir
+        if name not in self.told:
+            self.told[name] = _asked(run)
+        told = self.told[name]
+        if isinstance(told, UserError):
+            raise told
+        return told
+
+
+def _asked(run: Run) -> str | UserError:
+    try:
+        return sources.sha256(run.data.name, Path(run.env.data_dir))
+    except sources.MissingData as error:
+        words = "%s is not on this machine: runs on it that are finished or interrupted are not compared with it"
+        log.warning(words, run.data.title)
+        return error
+    except UserError as error:
+        return error
+
+
+def seen(place: Path) -> str | None:
+    """The hash of the data that a run's record or checkpoint comes from; None without these, or where it is unsaid."""
+    record = records.read(place)
+    if record is not None:
+        return record["provenance"].get("data_sha256")
+    if not any(place.glob("checkpoint-*.ckpt")):
+        return None
+    try:
+        return json.loads((place / "run.json").read_text(encoding="utf-8")).get("data_sha256")
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def check(run: Run, place: Path, present: Present) -> None:
+    """Raises OtherData where the run is finished or interrupted and saw other data than are present.
+
+    Where the data are not on this machine nothing can be compared; that is told, and the run is trusted.
+    """
+    before = seen(place)
+    if before is None:
+        return
+    try:
+        here = present.sha256(run)
+    except sources.MissingData:
+        return
+    if here != before:
+        raise OtherData(run, place, before, here)
+
+
+def refused(planned: Sequence[Planned]) -> dict[str, str]:
+    """What to say of each run of a plan that saw other data than are here now, by run."""
+    present, found = Present(), {}
+    for plan in planned:
+        try:
+            check(plan.run, records.folder(plan.run, plan.id), present)
+        except UserError as error:
+            found[plan.id] = str(error)
+    return found

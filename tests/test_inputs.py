@@ -1,0 +1,194 @@
+"""A saved result is trusted for the data that it comes from, and for no other."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet_repro import inputs, records, sources
+from resnet_repro.config import run_id
+from resnet_repro.errors import UserError
+from resnet_repro.planning import Planned
+from resnet_repro.settings import compose
+from resnet_repro.sweep import RunsFailed, train_missing
+from resnet_repro.train import train, train_pack
+from resnet_repro.training.member import Member
+
+TINY = (
+    "task=folder", "model.depth=8", "model.width=4", "optim.milestones=[8]", "optim.steps=12", "optim.batch=4",
+    "probes.curve_every=4", "probes.eval_every=0", "data.normalize=none", "env.checkpoint_seconds=0",
+)  # fmt: skip
+
+
+def images(folder, classes="ab", count=4, seed=0):
+    """A folder of noise; returns it."""
+    for part in ("train", "test"):
+        for name in classes:
+            (folder / part / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                rng = np.random.default_rng([seed, i, ord(name), len(part)])
+                Image.fromarray(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(
+                    folder / part / name / f"{i}.png"
+                )
+    return folder
+
+
+def run_on(folder, tmp_path, *overrides):
+    return compose([*TINY, f"env.data_dir={folder}", f"env.runs_dir={tmp_path}/runs", *overrides])
+
+
+def place(run):
+    return records.folder(run, run_id(run))
+
+
+def kept(run):
+    """All files of the run's folder but the lock."""
+    return {path.name: path.read_bytes() for path in place(run).iterdir() if path.name != "lock"}
+
+
+def sha(folder):
+    return sources.sha256("folder", folder)
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Has training stop after its first checkpoint, as if it were killed there."""
+    save = Member.save
+
+    def save_and_stop(member):
+        save(member)
+        raise RuntimeError("stopped")
+
+    def stop(run):
+        with monkeypatch.context() as patch:
+            patch.setattr(Member, "save", save_and_stop)
+            with pytest.raises(RuntimeError, match="stopped"):
+                train(run)
+
+    return stop
+
+
+def assert_refused(error, run, seen, here, title="image folder"):
+    message = str(error)
+    assert "\n" not in message
+    for words in (seen[:10], here[:10], repr(title), str(place(run)), "data.title", "env.data_dir", "move"):
+        assert words in message
+
+
+def test_a_finished_run_is_refused_on_other_images_and_stays_as_it_is(tmp_path):
+    old, new = images(tmp_path / "old"), images(tmp_path / "new", classes="abc", seed=1)
+    before, after = run_on(old, tmp_path), run_on(new, tmp_path)
+    assert run_id(before) == run_id(after)
+    record = train(before)
+    files = kept(before)
+    with pytest.raises(inputs.OtherData) as caught:
+        train(after)
+    assert_refused(caught.value, after, sha(old), sha(new))
+    assert kept(before) == files
+    assert train(before) == record
+    assert train(run_on(new, tmp_path, "data.title=new"))["provenance"]["data_sha256"] == sha(new)
+
+
+def test_the_hash_stands_in_run_json_in_the_checkpoint_and_in_the_record(tmp_path, stopped):
+    import torch
+
+    folder = images(tmp_path / "images")
+    run = run_on(folder, tmp_path)
+    stopped(run)
+    checkpoint = torch.load(records.checkpoint(place(run)), weights_only=True)
+    assert checkpoint["data_sha256"] == sha(folder)
+    assert json.loads((place(run) / "run.json").read_text())["data_sha256"] == sha(folder)
+    assert train(run)["provenance"]["data_sha256"] == sha(folder)
+
+
+@pytest.mark.parametrize("told_by", ["run.json", "checkpoint"])
+def test_an_interrupted_run_is_refused_on_other_images_and_goes_on_with_its_own(tmp_path, stopped, told_by):
+    folder = images(tmp_path / "images")
+    run, undisturbed = run_on(folder, tmp_path), run_on(folder, tmp_path / "undisturbed")
+    stopped(run)
+    if told_by == "checkpoint":
+        (place(run) / "run.json").unlink()
+    files, seen = kept(run), sha(folder)
+    images(folder, count=6)  # two more of each class
+    with pytest.raises(inputs.OtherData) as caught:
+        train(run)
+    assert_refused(caught.value, run, seen, sha(folder))
+    assert kept(run) == files
+    for path in folder.glob("*/*/[45].png"):
+        path.unlink()
+    assert sha(folder) == seen
+    assert train(run)["metrics"] == train(undisturbed)["metrics"]
+    assert (place(run) / "curves.csv").read_bytes() == (place(undisturbed) / "curves.csv").read_bytes()
+
+
+def test_a_refused_run_of_a_pack_stops_no_other(tmp_path):
+    old, new = images(tmp_path / "old"), images(tmp_path / "new", seed=1)
+    train(run_on(old, tmp_path, "seed=1"))
+    pack = [run_on(new, tmp_path, f"seed={seed}") for seed in (0, 1, 2)]
+    with pytest.raises(inputs.OtherData, match=str(place(pack[1]))):
+        train_pack([(run, []) for run in pack])
+    seen = [records.read(place(run))["provenance"]["data_sha256"] for run in pack]
+    assert seen == [sha(new), sha(old), sha(new)]
+
+
+def test_without_the_data_a_finished_run_comes_back_and_it_is_said_that_nothing_was_compared(tmp_path, caplog):
+    folder = images(tmp_path / "images")
+    record = train(run_on(folder, tmp_path))
+    assert train(run_on(tmp_path / "gone", tmp_path)) == record
+    (said,) = [entry.message for entry in caplog.records if "not compared" in entry.message]
+    assert "image folder" in said
+
+
+def test_a_run_of_before_the_hash_was_kept_goes_on(tmp_path, stopped):
+    run = run_on(images(tmp_path / "images"), tmp_path)
+    stopped(run)
+    begun = json.loads((place(run) / "run.json").read_text())
+    del begun["data_sha256"]
+    records.write_json(place(run) / "run.json", begun)
+    assert train(run)["status"]
+
+
+def test_a_sweep_that_is_finished_notices_other_images_and_lists_them(tmp_path, capsys):
+    folder = images(tmp_path / "images")
+    runs = [run_on(folder, tmp_path, f"seed={seed}") for seed in (0, 1)]
+    planned = [Planned(run, (f"seed={run.seed}",), run_id(run)) for run in runs]
+    train_pack([(run, []) for run in runs])
+    assert train_missing(planned, launcher=object()) == []
+    seen = sha(folder)
+    images(folder, seed=2)
+    capsys.readouterr()
+    with pytest.raises(RunsFailed):
+        train_missing(planned, launcher=object())
+    output = capsys.readouterr().out
+    assert output.startswith("2 runs: 0 finished already, 0 to train, 2 refused\n")
+    for run in runs:
+        (line,) = [line for line in output.splitlines() if line.startswith(f"{run_id(run)}: ")]
+        assert_refused(line, run, seen, sha(folder))
+
+
+def test_damaged_images_are_told_of_every_run_that_they_concern(tmp_path):
+    folder = images(tmp_path / "images")
+    run = run_on(folder, tmp_path)
+    train(run)
+    (folder / "train/a/0.png").write_bytes(b"no image")
+    refused = inputs.refused([Planned(run, (), run_id(run))])
+    assert "train/a/0.png cannot be decoded" in refused[run_id(run)]
+    with pytest.raises(UserError, match="cannot be decoded"):
+        train(run)
+
+
+def test_comparing_imports_no_torch(tmp_path):
+    folder = images(tmp_path / "images")
+    run = run_on(folder, tmp_path)
+    train(run)
+    code = (
+        "import sys; from resnet_repro import inputs, config; from resnet_repro.planning import Planned; "
+        "from resnet_repro.settings import compose; "
+        f"run = compose({[*TINY, f'env.data_dir={folder}', f'env.runs_dir={tmp_path}/runs']!r}); "
+        "print(inputs.refused([Planned(run, (), config.run_id(run))]), 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "{} False\n"
