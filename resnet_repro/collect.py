@@ -1,16 +1,25 @@
-"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and curves.csv."""
+"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and curves.csv.
+
+Beside them lies SHA256SUMS, in the form of `sha256sum`: what was measured is told from what was edited or cut.
+"""
 
 import csv
+import fcntl
+import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from resnet_repro import records
 from resnet_repro.config import columns
+from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
+TABLES = ("runs.csv", "curves.csv")
 PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")
 
 
@@ -19,8 +28,10 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
 
     A planned run without a record keeps the row it has there, if any (measured earlier, or elsewhere); rows that
     belong to no planned run are dropped. The files stay as they are when no row would be left.
-    Returns how many rows came from records and how many were kept.
+    Returns how many rows came from records and how many were kept. Raises UserError, and writes nothing, where what is
+    there does not match its checksums, or where runs on one title saw different data.
     """
+    check_sums(data)
     old_runs, old_curves = _read_table(data / "runs.csv"), _read_table(data / "curves.csv")
     kept_runs = {old["run_id"]: old for old in old_runs}
     kept_curves: dict[str, list[dict[str, str]]] = {}
@@ -42,9 +53,15 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
             runs.append(kept_runs[plan.id])
             curves += kept_curves.get(plan.id, [])
     if runs:
+        _check_one_data_set(runs, data)
         names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
-        _write_table(data / "runs.csv", [*names, *PROVENANCE], runs)
-        _write_table(data / "curves.csv", ["run_id", "step", "metric", "value"], curves)
+        _write_with_sums(
+            data,
+            {
+                "runs.csv": _table([*names, *PROVENANCE], runs),
+                "curves.csv": _table(["run_id", "step", "metric", "value"], curves),
+            },
+        )
     return taken, len(runs) - taken
 
 
@@ -63,9 +80,85 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _write_table(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+def _table(names: list[str], rows: list[dict[str, Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows({k: "" if row.get(k) is None else row[k] for k in names} for row in rows)
-    records.write_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()
+
+
+def _check_one_data_set(rows: list[dict[str, Any]], data: Path) -> None:
+    seen: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["data_sha256"]:
+            seen.setdefault(row["data"], {}).setdefault(row["data_sha256"], row["run_id"])
+    for title, runs in seen.items():
+        if len(runs) > 1:
+            examples = " and ".join(f"{sha256[:10]} (such as {name})" for sha256, name in runs.items())
+            raise UserError(
+                f"nothing is collected into {data}: runs on {title!r} saw different data, {examples}. Name one of them "
+                f"by another data.title, or move its run folders away, and {data} too if it holds them."
+            )
+
+
+# Checksums -----------------------------------------------------------------------------------------------------
+
+SUMS = "SHA256SUMS"
+
+
+def _write_with_sums(data: Path, files: dict[str, bytes]) -> None:
+    """Writes the files and their checksums; files that would not change are left alone."""
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    data.mkdir(parents=True, exist_ok=True)
+    with _alone(data):
+        if _read_sums(data) == sums and not _unlike(data, sums):
+            return
+        (data / SUMS).unlink(missing_ok=True)  # so that a collection cut short here is one without checksums
+        for name, content in files.items():
+            records.write_atomically(data / name, content)
+        records.write_atomically(data / SUMS, sums.encode())
+
+
+def check_sums(data: Path) -> None:
+    """Raises UserError where a file in `data` is not as it was collected; data of version 0.1 have no checksums."""
+    sums = _read_sums(data)
+    if sums is None or not (unlike := _unlike(data, sums)):
+        return
+    with _alone(data):  # another process may be collecting
+        sums = _read_sums(data)
+        unlike = [] if sums is None else _unlike(data, sums)
+    if unlike:
+        raise UserError(
+            f"{data / unlike[0]} is not as it was collected: it does not match {data / SUMS}. Restore it (git "
+            f"checkout, or a copy of it), or move {data} away and collect again."
+        )
+
+
+def _read_sums(data: Path) -> str | None:
+    try:
+        return (data / SUMS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _unlike(data: Path, sums: str) -> list[str]:
+    """The names of the files that do not match their checksums, or have none."""
+    lines = sums.splitlines()
+    return [name for name in TABLES if f"{_sum(data / name)}  {name}" not in lines]
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Keeps other processes from collecting into the folder meanwhile, where its file system has locks."""
+    folder = os.open(data, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,13 +1,15 @@
 """From run folders to the tables of an experiment, exactly."""
 
 import csv
+import hashlib
 import math
 
 import pytest
 
 from resnet_repro import records
-from resnet_repro.collect import collect_runs
+from resnet_repro.collect import check_sums, collect_runs
 from resnet_repro.config import columns
+from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import expand
 
@@ -145,3 +147,86 @@ def test_no_two_columns_of_the_runs_have_one_name(planned, tmp_path):
     collect_runs(planned, tmp_path / "data")
     header = (tmp_path / "data" / "runs.csv").read_text().splitlines()[0].split(",")
     assert len(set(header)) == len(header)
+
+
+# One data set under one title -----------------------------------------------------------------------------------
+
+
+def finish_on(plan, sha256):
+    finish(place(plan), provenance={"seconds": 1.0, "data_sha256": sha256})
+
+
+def test_runs_of_two_data_sets_are_not_collected_under_one_title(planned, tmp_path):
+    for plan, sha256 in zip(planned, ("a" * 64, "a" * 64, "b" * 64), strict=True):
+        finish_on(plan, sha256)
+    with pytest.raises(UserError, match=f"{'a' * 10} .*{'b' * 10} .*{planned[2].id}.*data.title") as caught:
+        collect_runs(planned, tmp_path / "data")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data").exists()
+    assert collect_runs(planned[:2], tmp_path / "data") == (2, 0)
+
+
+def test_runs_of_another_data_set_are_not_collected_beside_those_kept_from_before(planned, tmp_path):
+    finish_on(planned[0], "a" * 64)
+    collect_runs(planned, tmp_path / "data")
+    before = contents(tmp_path / "data")
+    (place(planned[0]) / "record.json").unlink()
+    finish_on(planned[1], "b" * 64)
+    with pytest.raises(UserError, match="saw different data"):
+        collect_runs(planned, tmp_path / "data")
+    assert contents(tmp_path / "data") == before
+
+
+def test_two_titles_may_be_two_data_sets(tmp_path):
+    planned = expand([[[f"env.runs_dir={tmp_path}/runs", f"data.title={title}"] for title in ("one", "two")]])
+    for plan, sha256 in zip(planned, ("a" * 64, "b" * 64), strict=True):
+        finish_on(plan, sha256)
+    assert collect_runs(planned, tmp_path / "data") == (2, 0)
+
+
+# Checksums -----------------------------------------------------------------------------------------------------
+
+
+def test_the_checksums_are_those_of_sha256sum(planned, tmp_path):
+    finish(place(planned[0]))
+    collect_runs(planned, tmp_path / "data")
+    lines = (tmp_path / "data" / "SHA256SUMS").read_text().splitlines()
+    assert lines == [
+        f"{hashlib.sha256((tmp_path / 'data' / name).read_bytes()).hexdigest()}  {name}"
+        for name in ("runs.csv", "curves.csv")
+    ]
+    check_sums(tmp_path / "data")
+
+
+HARM = {
+    "curves cut": lambda d: (d / "curves.csv").write_bytes((d / "curves.csv").read_bytes()[:-30]),
+    "a run edited": lambda d: (d / "runs.csv").write_text((d / "runs.csv").read_text().replace("finished", "diverged")),
+    "curves gone": lambda d: (d / "curves.csv").unlink(),
+    "checksums cut": lambda d: (d / "SHA256SUMS").write_bytes((d / "SHA256SUMS").read_bytes()[:-20]),
+    "checksums empty": lambda d: (d / "SHA256SUMS").write_bytes(b""),
+    "checksums no text": lambda d: (d / "SHA256SUMS").write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_data_that_are_not_as_they_were_collected_are_refused_and_not_collected_over(planned, tmp_path, harm):
+    for plan in planned:
+        finish(place(plan))
+    collect_runs(planned, tmp_path / "data")
+    HARM[harm](tmp_path / "data")
+    before = contents(tmp_path / "data")
+    for refused in (lambda: check_sums(tmp_path / "data"), lambda: collect_runs(planned, tmp_path / "data")):
+        with pytest.raises(UserError, match=r"data/(runs|curves)\.csv is not as it was collected") as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+    assert contents(tmp_path / "data") == before
+
+
+def test_data_without_checksums_are_of_an_earlier_version_and_get_them(planned, tmp_path):
+    finish(place(planned[0]))
+    collect_runs(planned, tmp_path / "data")
+    whole = contents(tmp_path / "data")
+    (tmp_path / "data" / "SHA256SUMS").unlink()
+    check_sums(tmp_path / "data")
+    collect_runs(planned, tmp_path / "data")
+    assert contents(tmp_path / "data") == whole

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -215,6 +216,19 @@ def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
     code = f"from pathlib import Path; from resnet_repro import report; report.render('tiny', Path({str(tiny)!r}))"
     heavy = {"torch", "pytorch_lightning", "wandb", "scipy.stats", "matplotlib.pyplot"}
     assert modules_after(code, heavy | {"pandas"}) == "pandas"
+
+
+def test_data_that_were_edited_after_they_were_collected_are_refused_in_one_line(results, capsys):
+    data = results / NAME / "data"
+    sums = [f"{hashlib.sha256((data / name).read_bytes()).hexdigest()}  {name}" for name in ("runs.csv", "curves.csv")]
+    (data / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+    assert report.main([NAME, "--results", str(results)]) == 0
+    (data / "curves.csv").write_bytes((data / "curves.csv").read_bytes()[:-100])
+    capsys.readouterr()
+    for verify in ([], ["--verify"]):
+        assert report.main([NAME, "--results", str(results), *verify]) == 1
+        (line,) = capsys.readouterr().err.split("\n")[:1]
+        assert f"{data / 'curves.csv'} is not as it was collected" in line
 
 
 def test_what_collect_writes_is_what_report_reads(tmp_path):

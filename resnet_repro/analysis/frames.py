@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.collect import PROVENANCE
+from resnet_repro.collect import PROVENANCE, check_sums
 from resnet_repro.config import columns
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
@@ -46,9 +46,10 @@ class Measured:
 
 
 def load(experiment: Experiment, folder: Path) -> Measured:
-    """The data in folder/data. Raises UserError for a file that names a run twice or mixes data sets."""
+    """The data in folder/data. Raises UserError for one that was edited, names a run twice or mixes data sets."""
     import pandas as pd
 
+    check_sums(folder / "data")
     settings = _settings(plan(experiment))
     found = _read_runs(folder / "data" / "runs.csv")
     runs = _joined(settings, found)
