@@ -10,7 +10,7 @@ import pytest
 
 from resnet_repro import report
 from resnet_repro.analysis.page import FIGURE_FILES
-from resnet_repro.errors import command
+from resnet_repro.errors import UserError, command
 from resnet_repro.experiment import load
 
 NAME = "degradation-digits"
@@ -225,10 +225,10 @@ def test_data_that_were_edited_after_they_were_collected_are_refused_in_one_line
     assert report.main([NAME, "--results", str(results)]) == 0
     (data / "curves.csv").write_bytes((data / "curves.csv").read_bytes()[:-100])
     capsys.readouterr()
-    for verify in ([], ["--verify"]):
-        assert report.main([NAME, "--results", str(results), *verify]) == 1
-        (line,) = capsys.readouterr().err.split("\n")[:1]
-        assert f"{data / 'curves.csv'} is not as it was collected" in line
+    assert report.main([NAME, "--results", str(results)]) == 1
+    assert f"error: {data / 'curves.csv'} is not as it was collected" in capsys.readouterr().err.splitlines()[0]
+    with pytest.raises(UserError, match="is not as it was collected"):
+        report.main([NAME, "--results", str(results), "--verify"])
 
 
 def test_what_collect_writes_is_what_report_reads(tmp_path):
