@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks import table
-from resnet_repro import experiment, planning, sweep
+from resnet_repro import experiment, planning, report
 
 EXPERIMENT = "batchnorm-digits"  # 100 runs
 REPEATS = 5
@@ -24,7 +24,7 @@ def main() -> None:
         "plan": ["resnet_repro.sweep", EXPERIMENT, "--plan"],
         "train --cfg job": ["resnet_repro.train", "--cfg", "job"],
     }
-    if (sweep.RESULTS / EXPERIMENT / "data" / "runs.csv").exists():
+    if (report.RESULTS / EXPERIMENT / "data" / "runs.csv").exists():
         commands["report, up to date"] = ["resnet_repro.report", EXPERIMENT]
     rows = [_row(what, command, runs, root) for what, command in commands.items()]
     table.write("startup", [*rows, _thousand_planned()])

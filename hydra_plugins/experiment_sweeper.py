@@ -5,6 +5,7 @@ With `hydra.sweeper.experiment=ID` the grid is that of experiments/ID.yaml; with
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -19,13 +20,14 @@ from omegaconf import DictConfig
 class ExperimentSweeperConf:
     _target_: str = "hydra_plugins.experiment_sweeper.ExperimentSweeper"
     experiment: str | None = None
+    results: str | None = None  # where the experiment's figures and tables are kept up to date meanwhile
 
 
 class ExperimentSweeper(Sweeper):
     """Plans, validates, skips what is finished, launches the rest seed by seed."""
 
-    def __init__(self, experiment: str | None) -> None:
-        self.experiment = experiment
+    def __init__(self, experiment: str | None, results: str | None) -> None:
+        self.experiment, self.results = experiment, results
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from resnet_repro import errors
@@ -36,15 +38,15 @@ class ExperimentSweeper(Sweeper):
             )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Trains the missing runs. Raises SystemExit when some failed, after listing them, or for a user's error."""
+        """Trains the missing runs. Raises SystemExit when some crashed, after listing them, or for a user's error."""
         from resnet_repro import errors, experiment, grammar, planning, sweep
 
         with errors.told():
             if self.experiment is None:
-                planned = planning.expand([grammar.product(arguments)])
-            else:
-                planned = planning.plan(experiment.load(self.experiment), arguments)
-            return sweep.train_missing(planned, self.launcher, group=self.experiment)
+                return sweep.train_missing(planning.expand([grammar.product(arguments)]), self.launcher)
+            spec = experiment.load(self.experiment)
+            results = None if self.results is None else Path(self.results)
+            return sweep.train_missing(planning.plan(spec, arguments), self.launcher, spec, results)
 
 
 ConfigStore.instance().store(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_repro import errors, experiment, planning
-from resnet_repro.sweep import AGAIN, RESULTS
+from resnet_repro.sweep import AGAIN, LOCAL
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
 COLLECTING = 20.0
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="of one slice; without, until all is done")
     parser.add_argument("--experiments", default=EXPERIMENTS, help=f"in their order ({EXPERIMENTS})")
     parser.add_argument("--launcher", default="local", help="a Hydra launcher that waits: local, slurm, ...")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
+    parser.add_argument("--results", type=Path, default=LOCAL, metavar="DIR", help="where the data are collected")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every run")
     options = parser.parse_intermixed_args()
     names = options.experiments.split(",")

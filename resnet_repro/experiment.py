@@ -26,7 +26,7 @@ from resnet_repro.typed import problem, shown
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
 
-RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data", "site")
+RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data", "site", "local")
 """Names in results/<id> and results/ that are other files'."""
 
 LONGEST_NAME = 200
@@ -85,6 +85,7 @@ class Experiment:
     claims: list[Claim]
     figures: list[Figure]
     expected: str = ""
+    smoke: bool = False  # tries out whether everything is in place; its claims are no findings
 
 
 def ids() -> list[str]:

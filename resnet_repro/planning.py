@@ -64,7 +64,7 @@ def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
     replaced = {o.key_or_group for o in parse(overrides)}
     extras = product(overrides)
     axes = [
-        [f"{key}={_text(value)}" for value in (values if isinstance(values, list) else [values])]
+        [f"{key}={override_text(value)}" for value in (values if isinstance(values, list) else [values])]
         for key, values in block.items()
         if key not in replaced
     ]
@@ -72,12 +72,12 @@ def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
     return [[*cell, *extra] for cell in itertools.product(*axes) for extra in extras]
 
 
-def _text(value: Any) -> str:
+def override_text(value: Any) -> str:
     """A YAML value in Hydra's override grammar."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
-        return "[" + ",".join(_text(v) for v in value) + "]"
+        return "[" + ",".join(override_text(v) for v in value) + "]"
     text = str(value)
     if not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", text, re.ASCII):
         return text

@@ -6,6 +6,7 @@ the data, the experiment file and this code. Where nothing has changed since it 
 
     results/<id>/manifest.json       committed: the hashes of what was measured and of what was made of it
     results/.rendered/<id>.json      not committed: those, and the hashes of the code that made it
+    results/local/                   not committed: the same of what was measured here, beside what is committed
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from resnet_repro import experiment
+from resnet_repro import experiment, terminal
 from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import UserError, command, sentence
@@ -27,6 +28,10 @@ from resnet_repro.settings import CONF
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
+LOCAL = RESULTS / "local"
+"""What is measured here goes to the user's own place, which git ignores; `publish` takes it to RESULTS."""
+COMPARED = ("verdicts.csv", "data/runs.csv")
+"""What of the committed results stands beside what was measured here."""
 SOURCES = (
     "config.py",
     "grammar.py",
@@ -40,7 +45,6 @@ SOURCES = (
     "analysis/**/*.py",
     "analysis/paper/*",
 )
-COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
 
 
 def collected(results: Path) -> list[str]:
@@ -76,7 +80,7 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
 
 def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
-    from resnet_repro.analysis import figures, frames, page, tables, typeset
+    from resnet_repro.analysis import beside, figures, frames, page, tables, typeset
 
     e = experiment.load(name)
     measured = frames.load(e, folder)
@@ -88,11 +92,19 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     for table in shown:
         typeset.write(table, place)
     captions = {figure.name: figures.render(figure, measured, place) for figure in e.figures}
-    (place / "README.md").write_text(page.experiment_page(measured, shown, captions), encoding="utf-8")
+    ours = committed(name, folder.parent)
+    pairs = None if ours is None else beside.compare(verdicts, folder, ours)
+    (place / "README.md").write_text(page.experiment_page(measured, shown, captions, pairs), encoding="utf-8")
     files = sorted(path.name for path in place.iterdir())
     manifest = {"inputs": _inputs(name, folder), "outputs": _hashes(place, files)}
     (place / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return files
+
+
+def committed(name: str, results: Path) -> Path | None:
+    """The folder of the experiment's committed results, to be shown beside those in another results folder."""
+    ours = RESULTS / name
+    return ours if results.resolve() != RESULTS and (ours / "verdicts.csv").exists() else None
 
 
 def render_overview(results: Path = RESULTS) -> str:
@@ -129,7 +141,9 @@ def _inputs(name: str, folder: Path) -> dict[str, str]:
         raise ConfigError(f"experiment {name} has no data in {folder / 'data'}; run its sweep first")
     yaml = experiment.EXPERIMENTS / f"{name}.yaml"
     data = _hashes(folder, sorted(p.relative_to(folder).as_posix() for p in (folder / "data").rglob("*")))
-    return data | {f"experiments/{name}.yaml": _hash(yaml)}
+    ours = committed(name, folder.parent)
+    beside = {} if ours is None else {f"committed/{k}": v for k, v in _hashes(ours, COMPARED).items()}
+    return data | beside | {f"experiments/{name}.yaml": _hash(yaml)}
 
 
 def _code() -> dict[str, str]:
@@ -180,56 +194,42 @@ def _compare(path: Path, expected: bytes) -> str:
 # Command line --------------------------------------------------------------------------------------------------
 
 
-def show(name: str, results: Path = RESULTS) -> None:
-    """Prints the rendered verdicts of an experiment as a table, and where its figures lie."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from resnet_repro.analysis import tables
-
-    grid = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for head, justify in (("claim", "left"), ("estimate [95 %]", "left"), ("n", "right"), ("region", "left")):
-        grid.add_column(head, justify=justify)  # type: ignore[arg-type]
-    grid.add_column("verdict", no_wrap=True)
-    for v in read_verdicts(results / name / "verdicts.csv"):
-        words = f"[{COLOURS[v.verdict]}]{v.verdict}[/]"
-        grid.add_row(_plain(v.says), _plain(tables.estimate(v)), str(v.n), _plain(tables.region(v)), words)
-    console = Console(highlight=False)
-    console.print(grid)
-    console.print(f"figures and tables: {results / name / 'README.md'}\n", markup=False, soft_wrap=True)
-
-
-def _plain(words: str) -> str:
-    return words.replace("[", r"\[")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 1 when --verify finds a difference, or an experiment has no report."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.report", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="an experiment; all that have data when none is named")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data lie")
-    parser.add_argument("--verify", action="store_true", help="compare the files with a fresh rendering")
+    parser.add_argument("--results", type=Path, metavar="DIR", help=f"where the data lie ({RESULTS} and {LOCAL})")
+    parser.add_argument(
+        "--verify", action="store_true", help=f"compare the files (in {RESULTS}) with a fresh rendering"
+    )
     options = parser.parse_args(arguments)
-    return _run(options.ids or collected(options.results), options.results, options.verify)
+    places = [options.results] if options.results else [RESULTS] if options.verify else [RESULTS, LOCAL]
+    return _run(options.ids, places, options.verify)
 
 
-def _run(names: Sequence[str], results: Path, verifying: bool) -> int:
-    if not names:
-        raise ConfigError(f"no experiment has data in {results}; run a sweep first")
+def _run(ids: Sequence[str], places: Sequence[Path], verifying: bool) -> int:
+    found = [(name, place) for place in places for name in collected(place) if not ids or name in ids]
+    # What is asked for and has no data is said to have none.
+    found += [(name, places[0]) for name in ids if name not in [there for there, _ in found]]
+    if not found:
+        raise ConfigError(f"no experiment has data in {' or '.join(map(str, places))}; run a sweep first")
     if verifying:
-        problems = verify(names, results)
+        names = [name for name, _ in found]
+        problems = verify(names, places[0])
         print("\n".join(problems or [f"{', '.join(names)}: every file follows from the data"]))
         return int(bool(problems))
-    failed = False
-    for name in names:
-        try:
-            render(name, results)
-            show(name, results)
-        except UserError as error:  # one experiment's mistake leaves the others their report
-            print(f"error: {sentence(error)}\n", file=sys.stderr)
-            failed = True
-    return int(failed)
+    return max([int(_failed(name, place)) for name, place in found])
+
+
+def _failed(name: str, results: Path) -> bool:
+    """Renders and prints an experiment's results; whether that failed, since one's mistake leaves the others theirs."""
+    try:
+        render(name, results)
+    except UserError as error:
+        print(f"error: {sentence(error)}\n", file=sys.stderr)
+        return True
+    terminal.show(experiment.load(name), results / name, committed(name, results))
+    return False
 
 
 if __name__ == "__main__":

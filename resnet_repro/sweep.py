@@ -1,7 +1,7 @@
 """Train an experiment's missing runs, collect, report: `python -m resnet_repro.sweep degradation-digits`.
 
 Repeating the command starts only what is missing, and continues what was interrupted. Exit code: 0 all runs are
-finished, 1 some failed, 75 time is up (--minutes), 130 stopped.
+finished, 1 some crashed, 75 time is up (--minutes), 130 stopped.
 """
 
 import argparse
@@ -19,22 +19,35 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from resnet_repro import costs, experiment, inputs, listing, mirror, packs, planning, progress, records, slurm, train
+from resnet_repro import (
+    costs,
+    experiment,
+    inputs,
+    listing,
+    mirror,
+    packs,
+    pictures,
+    planning,
+    progress,
+    records,
+    slurm,
+    terminal,
+    train,
+)
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import command, sentence
 from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
-from resnet_repro.provenance import ROOT
+from resnet_repro.report import LOCAL
 
-RESULTS = ROOT / "results"
 LOG_LINES = 12
 AGAIN = 75
 """The exit code when time is up and runs are left (EX_TEMPFAIL: the same command, repeated, goes on)."""
 
 
-class RunsFailed(SystemExit):
-    """Some runs failed, and have been listed; as an exit of the program its code is 1."""
+class RunsCrashed(SystemExit):
+    """Some runs crashed, and have been listed; as an exit of the program its code is 1."""
 
 
 class TimeIsUp(SystemExit):
@@ -60,12 +73,15 @@ def limited(minutes: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | None = None) -> list[JobReturn]:
+def train_missing(
+    planned: Sequence[Planned], launcher: Launcher, spec: Experiment | None = None, results: Path | None = None
+) -> list[JobReturn]:
     """Trains every run of the plan that has no record, seed by seed; lists all that crashed.
 
     Runs that another process trains are waited for, and taken over should it die: a job that ends well without a
     record has left its run to another process.
-    Raises RunsFailed when some run failed, ConfigError where the launcher's `pack` and the runs do not go together.
+    spec: the experiment whose runs these are; its figures and tables in `results` are kept up to date meanwhile.
+    Raises RunsCrashed when some run crashed, ConfigError where the launcher's `pack` and the runs do not go together.
     """
     failures = inputs.refused(planned)
     todo = [p for p in planning.in_order(planned) if p.id not in failures and _record(p) is None]
@@ -74,13 +90,13 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
     print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")
     returns: list[JobReturn] = []
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
-    with nullcontext() if detached or not todo else _shown(planned, launcher, group):
+    with nullcontext() if detached or not todo else _shown(planned, launcher, spec, results):
         while todo:
             failures |= jobs.look(todo)
             taken = jobs.active | set(failures)
             free = [p for p in todo if p.id not in taken and not records.is_locked(_place(p))]
             if free:
-                free, launched = _launch(free, launcher, group, len(returns))
+                free, launched = _launch(free, launcher, spec.id if spec else None, len(returns))
                 returns += launched
                 failures |= _failures(free, launched)
                 jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
@@ -92,17 +108,22 @@ def train_missing(planned: Sequence[Planned], launcher: Launcher, group: str | N
             todo = [p for p in todo if p.id not in failures and _record(p) is None]
     if failures:
         _list_failures([p for p in planned if p.id in failures], failures)
-        raise RunsFailed(1)
+        raise RunsCrashed(1)
     return returns
 
 
 @contextmanager
-def _shown(planned: Sequence[Planned], launcher: Launcher, group: str | None) -> Iterator[progress.Display]:
-    spec = None if group is None else experiment.load(group)
+def _shown(
+    planned: Sequence[Planned], launcher: Launcher, spec: Experiment | None, results: Path | None
+) -> Iterator[None]:
     slots = getattr(launcher, "slots", None)  # of this machine; of a cluster they are not known
     at_once = None if slots is None else len(slots)
     with mirror.following(planned), progress.shown(planned, spec, at_once, where=slurm.where) as display:
-        yield display
+        if spec is None or results is None or not pictures.own_plan(spec, planned):
+            yield
+        else:
+            with pictures.drawn(spec, planned, results, display.say):
+                yield
 
 
 def _place(plan: Planned) -> Path:
@@ -136,7 +157,7 @@ def _packed(free: Sequence[Planned], launcher: Launcher) -> list[list[Planned]]:
 
 
 def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict[str, str]:
-    """What went wrong, for each run whose job failed before it had a record; but for those that others train."""
+    """What went wrong, for each run whose job crashed before it had a record; but for those that others train."""
     return {
         plan.id: _reason(result._return_value)
         for plan, result in zip(launched, returns, strict=True)
@@ -149,9 +170,9 @@ def _reason(error: BaseException) -> str:
     return sentence(error) or traceback.format_exception_only(error)[-1].strip().removeprefix("RuntimeError: ")
 
 
-def _list_failures(failed: Sequence[Planned], reasons: dict[str, str]) -> None:
-    print(f"\n{len(failed)} runs failed; the others are kept, and the same command tries these again:")
-    for plan in failed:
+def _list_failures(crashed: Sequence[Planned], reasons: dict[str, str]) -> None:
+    print(f"\n{len(crashed)} runs crashed; the others are kept, and the same command tries these again:")
+    for plan in crashed:
         print(f"\n{plan.id}: {reasons[plan.id]}")
         log = _place(plan) / "log.txt"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
@@ -166,12 +187,13 @@ def sweep(
     planned = planning.plan(spec, overrides)
     known = costs.known(Path(planned[0].run.env.runs_dir))
     print("\n".join(costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results)), flush=True)
-    sys.argv = [train.__name__, "-m", f"hydra.sweeper.experiment={spec.id}", f"hydra/launcher={launcher}", *overrides]
+    sweeper = [f"hydra.sweeper.experiment={spec.id}", f"hydra.sweeper.results={planning.override_text(str(results))}"]
+    sys.argv = [train.__name__, "-m", *sweeper, f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
         with limited(minutes):
             train.main()
-    except RunsFailed:
+    except RunsCrashed:
         code = 1
     except TimeIsUp:
         code = AGAIN
@@ -204,19 +226,22 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
     """Collects the experiment's runs into <results>/<id>/data, reports, prints the verdicts; returns the exit code."""
     from resnet_repro import report
 
-    own = planning.plan(spec)
-    if not {plan.id for plan in planned} <= {plan.id for plan in own}:
+    own = pictures.own_plan(spec, planned)
+    if not own:
         print(
             f"The overrides make other runs than experiments/{spec.id}.yaml asks for, so they are not collected into "
             f"{results}: its claims were made for its own grid. To report on them, write an experiment of your own, "
             f"in two lines: `base: {spec.id}` and `set: {{...}}` with these settings."
         )
         return 0
-    for plan in own:
-        plan.run.env.runs_dir = planned[0].run.env.runs_dir
     taken, kept = collect_runs(own, results / spec.id / "data")
     print(f"\n{taken} runs collected" + (f", {kept} kept from before" if kept else ""))
-    return report.main([spec.id, "--results", str(results)]) if taken + kept else 0
+    if not taken + kept:
+        return 0
+    code = report.main([spec.id, "--results", str(results)])
+    if code == 0:
+        terminal.say_what_next(spec, len(own) - taken - kept, results)
+    return code
 
 
 def main() -> int:
@@ -228,7 +253,9 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="with --plan: every run, also in a narrow terminal")
     parser.add_argument("--collect", action="store_true", help="collect and report what is finished, train nothing")
     parser.add_argument("--minutes", type=float, help="train no longer than this, then collect and report")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the data are collected")
+    parser.add_argument(
+        "--results", type=Path, default=LOCAL, metavar="DIR", help=f"where the data are collected ({LOCAL})"
+    )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides on top of the experiment's grid")
     options = parser.parse_intermixed_args()
     return _run(experiment.load(options.experiment), options)
@@ -249,7 +276,7 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    # Imported by name, so that the sweeper's RunsFailed is the one that is caught here.
+    # Imported by name, so that the sweeper's RunsCrashed is the one that is caught here.
     from resnet_repro.sweep import main as run_main
 
     command(run_main)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.claims import VERDICTS, Verdict
 from resnet_repro.analysis.figures.style import title as figure_title
 from resnet_repro.analysis.frames import Measured
@@ -27,10 +28,13 @@ FIGURE_FILES = {
 """The files of a figure, after its name, as its page links them."""
 
 
-def experiment_page(measured: Measured, tables: Sequence[Table], captions: Mapping[str, str]) -> str:
+def experiment_page(
+    measured: Measured, tables: Sequence[Table], captions: Mapping[str, str], beside: Beside | None = None
+) -> str:
     """The page of one experiment: question, verdicts, figures, further tables, provenance.
 
-    tables: the verdicts first. captions: of each figure by its name.
+    tables: the verdicts first. captions: of each figure by its name. beside: what is committed, on the page of what
+    was measured elsewhere.
     """
     e = measured.experiment
     verdicts, *others = tables
@@ -43,6 +47,7 @@ def experiment_page(measured: Measured, tables: Sequence[Table], captions: Mappi
             f"Made from `data/` by `python -m resnet_repro.report {e.id}`.",
             *_section(verdicts),
             _glossary(e),
+            *([_beside(beside)] if beside else []),
             *(_figure(measured, name, caption) for name, caption in captions.items()),
             *(part for table in others for part in _section(table)),
             "## Provenance",
@@ -80,6 +85,18 @@ def _glossary(e: Experiment) -> str:
     return "\n".join(
         f"- {quantity_in_words(name)}: {quantity.label}" for name, quantity in QUANTITIES.items() if name in used
     )
+
+
+def _beside(beside: Beside) -> str:
+    rows = []
+    for pair in beside.pairs:
+        v, ours = pair.yours, pair.ours
+        there = [estimate(ours), str(ours.n), ours.verdict] if ours else ["–", "–", "–"]
+        rows.append([v.says, estimate(v), str(v.n), v.verdict, *there, pair.answer])
+    head = ("claim", "yours [95 % interval]", "n", "verdict", "ours (committed)", "n", "verdict", "do they agree?")
+    remarks = "\n".join(f"- {remark}" for remark in beside.remarks)
+    parts = ["## Yours beside ours", beside.summary(), markdown([(h, "") for h in head], rows), remarks]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _figure(measured: Measured, name: str, caption: str) -> str:

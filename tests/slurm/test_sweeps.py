@@ -52,7 +52,7 @@ def test_cancelled_jobs_are_reported_and_the_same_command_finishes_them(start: S
     held_until(lambda: sweep.process.poll() is not None, held)
     code, output = sweep.end()
     assert code == 1
-    assert "2 runs failed" in output
+    assert "2 runs crashed" in output
     assert output.count("somebody cancelled it (scancel)") == 2
     assert "repeat it alone: python -m resnet_repro.train" in output
     assert not records_of(sweep.folder)
