@@ -218,7 +218,7 @@ def _run(ids: Sequence[str], places: Sequence[Path], verifying: bool) -> int:
         problems = verify(names, places[0])
         print("\n".join(problems or [f"{', '.join(names)}: every file follows from the data"]))
         return int(bool(problems))
-    return max([int(_failed(name, place)) for name, place in found])
+    return max(int(_failed(name, place)) for name, place in found)
 
 
 def _failed(name: str, results: Path) -> bool:
