@@ -133,10 +133,15 @@ def _part(measured: Measured, verdicts: Sequence[Verdict], folder: Path) -> dict
         "count": f"{len(done)} of {len(measured.runs)} runs are measured; {outcomes} (a run can be several of these).",
         "claims": len(verdicts),
         "counts": _counts(verdicts),
-        "remarks": [text for i, v in enumerate(verdicts, 1) if (text := remark(i, v))],
+        "remarks": [_unbroken(text) for i, v in enumerate(verdicts, 1) if (text := remark(i, v))],
         "figures": [f for figure in e.figures if (f := _figure(figure.name, folder))],
         "beside": (folder / "paper.tex").exists(),
     }
+
+
+def _unbroken(text: str) -> Tex:
+    """No line ends within an interval."""
+    return Tex(re.sub(r"([\[(]\S+), (\S+[\])])", r"\1,~\2", escape(text)))
 
 
 def _figure(name: str, folder: Path) -> dict[str, str] | None:

@@ -128,8 +128,7 @@ def _head(layout: Layout) -> list[str]:
 
 
 def _over(head: str, kind: str) -> str:
-    place = {"±": "c", "X": "l"}.get(kind[0], kind)
-    return rf"\multicolumn{{{_width(kind)}}}{{{place}}}{{{_cell(head, place, head=True)}}}"
+    return rf"\multicolumn{{2}}{{c}}{{{_cell(head, 'c', head=True)}}}" if kind == "±" else _cell(head, kind, head=True)
 
 
 def _width(kind: str) -> int:
