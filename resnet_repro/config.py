@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
+from resnet_repro.families import FAMILIES, wrong_depth
 
 PROTOCOL = 1
 """Raised when an unchanged config would train differently; tests/training/golden.csv guards it."""
@@ -52,7 +53,7 @@ def added(version: str, later: Any) -> Any:
 class Model:
     """The network (He et al. 2015, sec. 4.2). `residual` is the whole difference between plain and residual."""
 
-    depth: int = number(20, low=8, help="weighted layers, 6n + 2")
+    depth: int = number(20, low=8, help="weighted layers, 6n + 2; with bottlenecks 9n + 2; imagenet: 18, 34, 50, ...")
     residual: bool = setting(True, help="true: y = F(x) + x in every block; false: the plain net, y = F(x)")
     width: int = number(16, low=1, help="channels of the first stage; the others have 2x and 4x")
     shortcut: str = choice(
@@ -66,6 +67,19 @@ class Model:
     ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
     init: str = choice("he", "xavier", "lecun", "torch", help="initial convolution weights; torch: its default")
     fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
+    family: str = added(
+        "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
+    )
+    block: str = added("0.2", choice("basic", "bottleneck", help="convolutions of 3x3, 3x3, or of 1x1, 3x3, 1x1"))
+    stride_on: str = added("0.2", choice("3x3", "1x1", help="bottleneck: the convolution that takes the stride"))
+    order: str = added(
+        "0.2",
+        choice(
+            "original", "bn_after_addition", "relu_before_addition", "relu_preactivation", "full_preactivation",
+            help="of norm, nonlinearity and addition in a block (He et al. 2016, fig. 4)",
+        ),
+    )  # fmt: skip
+    activation: str = added("0.2", choice("relu", "tanh", "sigmoid", help="the nonlinearity"))
 
 
 @dataclass
@@ -226,7 +240,11 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         k for k in ("shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on")
         if getattr(m, k) != getattr(default, k)
     ]  # fmt: skip
-    yield m.depth % 6 != 2, f"model.depth must be 6n + 2 (20, 32, 44, 56, 110, ...), got {m.depth}"
+    yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"
+    yield (
+        m.stride_on != "3x3" and m.block != "bottleneck",
+        f"model.stride_on={m.stride_on} needs model.block=bottleneck, got {m.block}; leave it out",
+    )
     yield (
         bool(unused) and not m.residual,
         f"model.{unused[0] if unused else ''}: a plain net has no shortcut; use model=resnet or leave it out",

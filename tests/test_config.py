@@ -2,14 +2,17 @@
 
 import inspect
 import itertools
+import re
 from dataclasses import asdict, fields, replace
 
 import pytest
+import torch
 
-from resnet_repro import nets
+from resnet_repro import families, nets
 from resnet_repro.config import ConfigError, Env, Model, Run, columns, cost, run_id, science
-from resnet_repro.nets import cifar, inits, norms, shortcuts
+from resnet_repro.nets import activations, blocks, inits, norms, shortcuts
 from resnet_repro.settings import compose
+from resnet_repro.training import member
 
 LEAVES = [
     (part.name, leaf)
@@ -38,7 +41,7 @@ def another(leaf, value):
 def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defaults():
     arguments = inspect.signature(nets.CifarNet).parameters
     given_by_the_data = {"classes", "in_channels", "generator"}
-    assert {f.name for f in fields(Model)} == set(arguments) - given_by_the_data
+    assert {f.name for f in fields(Model)} - {"family"} == set(arguments) - given_by_the_data
     defaults = {name: p.default for name, p in arguments.items() if p.default is not inspect.Parameter.empty}
     assert {k: v for k, v in asdict(Model()).items() if k in defaults} == {
         k: v for k, v in defaults.items() if k not in given_by_the_data
@@ -51,7 +54,13 @@ def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defau
         ("norm", norms.NORMS),
         ("init", inits.INITS),
         ("fan", inits.FANS),
-        ("scale_on", cifar.SCALE_ON),
+        ("scale_on", blocks.SCALE_ON),
+        ("block", families.BLOCKS),
+        ("order", blocks.ORDERS),
+        ("stride_on", blocks.STRIDE_ON),
+        ("activation", activations.ACTIVATIONS),
+        ("family", member.NETWORKS),
+        ("family", families.FAMILIES),
         ("shortcut", shortcuts.SHORTCUTS),
         ("shortcut_subsample", shortcuts.SUBSAMPLES),
         ("shortcut_pad", shortcuts.PADS),
@@ -73,6 +82,22 @@ def test_group_norm_is_refused_exactly_where_the_network_refuses_it(width):
 
     by_network = accepted(lambda: [norms.make_norm("group", channels) for channels in (width, 2 * width, 4 * width)])
     assert accepted(lambda: compose(["model.norm=group", f"model.width={width}"])) == by_network
+
+
+@pytest.mark.parametrize(
+    ("family", "block", "depth"),
+    [(f, b, d) for f in families.FAMILIES for b in families.BLOCKS for d in (8, 11, 18, 20, 34, 50, 101, 110, 152)],
+)
+def test_a_depth_is_refused_exactly_where_the_network_refuses_it(family, block, depth):
+    settings = [f"model.family={family}", f"model.block={block}", f"model.depth={depth}", "model.width=1"]
+    try:
+        with torch.device("meta"):
+            member.NETWORKS[family](depth, block=block, width=1)
+    except ValueError as refusal:
+        with pytest.raises(ConfigError, match=re.escape(str(refusal))):
+            compose(settings)
+    else:
+        assert compose(settings)
 
 
 # The name of a run ---------------------------------------------------------------------------------------------

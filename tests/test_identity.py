@@ -12,7 +12,14 @@ from resnet_repro.settings import compose
 
 COMMITTED = sorted(path.parent.parent.name for path in report.RESULTS.glob("*/data/runs.csv"))
 
-FROZEN = {"optim.warmup_every": None}
+FROZEN = {
+    "model.family": "cifar",
+    "model.block": "basic",
+    "model.stride_on": "3x3",
+    "model.order": "original",
+    "model.activation": "relu",
+    "optim.warmup_every": None,
+}
 """The default of every setting added after 0.1.0: what runs did before there was the setting. None ever changes."""
 
 

@@ -342,9 +342,9 @@ def test_what_the_user_can_mend_is_said_in_one_line(tmp_path):
 
 
 def test_help_and_the_composed_config_say_what_each_setting_means(tmp_path):
-    assert "weighted layers, 6n + 2 (at least 8)" in run("-m", "resnet_repro.train", "--help").stdout
+    assert re.search(r"weighted layers, 6n \+ 2;", run("-m", "resnet_repro.train", "--help").stdout)
     config = run("-m", "resnet_repro.train", "--cfg", "job", "model=plain", "model.depth=56").stdout
-    assert re.search(r"^  depth: 56 +# weighted layers, 6n \+ 2 \(at least 8\)\n  residual: false ", config, re.M)
+    assert re.search(r"^  depth: 56 +# weighted layers, 6n \+ 2;.*\n  residual: false ", config, re.M)
     assert "sweeper" in run("-m", "resnet_repro.train", "--cfg", "hydra").stdout
 
 

@@ -1,26 +1,6 @@
-"""The networks: plain PyTorch, nothing else of this project imported.
+"""The networks: plain PyTorch, nothing else of this project imported but the table of families."""
 
-Torch is imported with the first network asked for, so that planning can read the table of families without it.
-"""
+from resnet_repro.nets.cifar import CifarNet
+from resnet_repro.nets.imagenet import ImageNet
 
-from typing import TYPE_CHECKING, Any
-
-from resnet_repro.nets.families import FAMILIES
-
-if TYPE_CHECKING:
-    from resnet_repro.nets.cifar import CifarNet
-    from resnet_repro.nets.imagenet import ImageNet
-
-__all__ = ["FAMILIES", "CifarNet", "ImageNet"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "CifarNet":
-        from resnet_repro.nets.cifar import CifarNet
-
-        return CifarNet
-    if name == "ImageNet":
-        from resnet_repro.nets.imagenet import ImageNet
-
-        return ImageNet
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")
+__all__ = ["CifarNet", "ImageNet"]

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.families import BLOCKS, EXPANSION
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.checks import check_choice
-from resnet_repro.nets.families import BLOCKS, EXPANSION
 from resnet_repro.nets.norms import make_norm
-from resnet_repro.nets.shortcuts import make_shortcut
+from resnet_repro.nets.shortcuts import Subsample, make_shortcut
 
 SCALE_ON = ("all", "identity")
 STRIDE_ON = ("3x3", "1x1")
@@ -64,7 +64,8 @@ class Bottleneck(nn.Module):
     """Convolutions of 1x1, 3x3 and 1x1, with a quarter of the channels between them (He et al. 2015, figure 5).
 
     stride_on: which convolution takes the stride, the "3x3" (facebook/fb.resnet.torch, torchvision) or the first
-    "1x1" (KaimingHe/deep-residual-networks). The rest as for `Block`.
+    "1x1" (KaimingHe/deep-residual-networks), which takes its slice first, as a projection does (shortcuts.py). The
+    rest as for `Block`.
     """
 
     def __init__(
@@ -84,7 +85,8 @@ class Bottleneck(nn.Module):
         super().__init__()
         narrow, bias = channels // EXPANSION["bottleneck"], norm == "none"
         first, middle = (stride, 1) if stride_on == "1x1" else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, narrow, 1, first, bias=bias)
+        self.subsample = Subsample(first) if first > 1 else nn.Identity()
+        self.conv1 = nn.Conv2d(in_channels, narrow, 1, bias=bias)
         self.norm1 = make_norm(norm, narrow, ghost_batch)
         self.conv2 = nn.Conv2d(narrow, narrow, 3, middle, padding=1, bias=bias)
         self.norm2 = make_norm(norm, narrow, ghost_batch)
@@ -98,7 +100,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, ceil(H / stride), ceil(W / stride)]."""
-        y = self.activation(self.norm1(self.conv1(x)))
+        y = self.activation(self.norm1(self.conv1(self.subsample(x))))
         y = self.activation(self.norm2(self.conv2(y)))
         y = self.norm3(self.conv3(y))
         if self.residual:
@@ -123,12 +125,14 @@ class ReorderedBlock(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for conv in [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]:
+            strided = isinstance(block, Bottleneck) and conv is block.conv1
+            sliced = [block.subsample, conv] if strided else [conv]
             if order == "full_preactivation":
-                layers += [make_norm(norm, conv.in_channels, ghost_batch), block.activation, conv]
+                layers += [make_norm(norm, conv.in_channels, ghost_batch), block.activation, *sliced]
             elif order == "relu_preactivation":
-                layers += [block.activation, conv, make_norm(norm, conv.out_channels, ghost_batch)]
+                layers += [block.activation, *sliced, make_norm(norm, conv.out_channels, ghost_batch)]
             else:
-                layers += [conv, make_norm(norm, conv.out_channels, ghost_batch), block.activation]
+                layers += [*sliced, make_norm(norm, conv.out_channels, ghost_batch), block.activation]
         leading = {"full_preactivation": 2, "relu_preactivation": 1}.get(order, 0) if first or shared else 0
         trailing = 2 if order == "bn_after_addition" else 0
         self.before = nn.Sequential(*([] if first else layers[:leading]))
@@ -137,7 +141,7 @@ class ReorderedBlock(nn.Module):
         self.residual = block.residual
         if self.residual:
             projects = order == "full_preactivation" and isinstance(block.shortcut, nn.Sequential)
-            self.shortcut: nn.Module = block.shortcut.conv if projects else block.shortcut  # type: ignore[assignment]
+            self.shortcut = block.shortcut[:-1] if projects else block.shortcut  # type: ignore[index]
             self.shortcut_scale = block.shortcut_scale
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.families import BLOCKS, stages
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.blocks import block_shapes, make_blocks, make_end
 from resnet_repro.nets.checks import check_choice, check_positive
-from resnet_repro.nets.families import BLOCKS, stages
 from resnet_repro.nets.inits import initialize
 from resnet_repro.nets.norms import make_norm
 

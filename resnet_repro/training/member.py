@@ -12,7 +12,7 @@ from resnet_repro import records
 from resnet_repro.config import Run
 from resnet_repro.data import Images
 from resnet_repro.inputs import OtherData
-from resnet_repro.nets import CifarNet
+from resnet_repro.nets import CifarNet, ImageNet
 from resnet_repro.probes.errors import clean_batches, error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
@@ -21,6 +21,7 @@ from resnet_repro.training.schedule import learning_rate, next_look, shortened, 
 from resnet_repro.training.step import NEVER
 
 ENGINES = {"eager": Eager, "graph": Graph}
+NETWORKS = {"cifar": CifarNet, "imagenet": ImageNet}
 
 
 class Member:
@@ -136,7 +137,7 @@ class Member:
 def build(run: Run, images: Images) -> CifarNet:
     """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
     settings = asdict(run.model)
-    net = CifarNet(
+    net = NETWORKS[settings.pop("family")](
         settings.pop("depth"),
         **settings,
         classes=images.classes,

@@ -42,11 +42,14 @@ def test_torchvisions_state_loads_and_gives_the_same_outputs(depth, tmp_path):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_the_stride_may_lie_on_the_first_convolution_of_a_bottleneck_as_in_the_authors_models():
-    convs = [[b.conv1.stride[0], b.conv2.stride[0]] for b in net(50, stride_on="1x1", width=4).blocks]
-    assert [convs[i] for i in (0, 3, 7, 13)] == [[1, 1], [2, 1], [2, 1], [2, 1]]
-    convs = [[b.conv1.stride[0], b.conv2.stride[0]] for b in net(50, stride_on="3x3", width=4).blocks]
-    assert [convs[i] for i in (0, 3, 7, 13)] == [[1, 1], [1, 2], [1, 2], [1, 2]]
+@pytest.mark.parametrize(("stride_on", "middle"), [("3x3", [56, 28, 14]), ("1x1", [28, 14, 7])])
+def test_the_stride_may_lie_on_the_first_convolution_of_a_bottleneck_as_in_the_authors_models(stride_on, middle):
+    model, sizes = net(50, stride_on=stride_on, width=4).eval(), []
+    for first in (3, 7, 13):
+        model.blocks[first].conv2.register_forward_hook(lambda _, x, __: sizes.append(x[0].shape[-1]))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+    assert sizes == middle
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])

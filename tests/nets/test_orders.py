@@ -71,8 +71,19 @@ def test_where_the_shape_changes_the_activation_stands_before_both_parts():
     x = torch.randn(5, 4, 8, 8)
     first, second = convolutions(block)
     shared = F.relu(norm(x))
-    expected = conv(second, F.relu(norm(conv(first, shared)))) + conv(block.shortcut, shared)
+    expected = conv(second, F.relu(norm(conv(first, shared)))) + conv(block.shortcut.conv, shared[:, :, ::2, ::2])
     torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_reordered_bottleneck_may_have_its_stride_on_the_first_convolution(order):
+    shapes = []
+    for stride_on in ("3x3", "1x1"):
+        block = net(11, width=4, block="bottleneck", order=order, stride_on=stride_on).blocks[1]
+        middle = convolutions(block)[1]
+        middle.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape[-1]))
+        assert block(torch.randn(2, 16, 8, 8)).shape == (2, 32, 4, 4)
+    assert shapes == [8, 4]
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])

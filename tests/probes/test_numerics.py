@@ -22,6 +22,9 @@ def cases():
     nets += [SMALL | {"shortcut": "C", "norm": norm, "width": 8} for norm in CHOICES["norm"]]
     nets += [SMALL | {"ghost_batch": 64}, SMALL | {"residual": False}]
     nets += [SMALL | {"shortcut": "C", "norm": "none", "width": 1}]  # with a norm, one channel's gradients cancel
+    nets += [SMALL | {"depth": 11, "block": "bottleneck", "stride_on": s} for s in CHOICES["stride_on"]]
+    nets += [SMALL | {"depth": 11, "block": "bottleneck", "order": order} for order in CHOICES["order"]]
+    nets += [SMALL | {"activation": activation} for activation in CHOICES["activation"]]
     large = [{"depth": 8, "shortcut": "C", "width": width} for width in (2, 16)]
     all_cases = [Case(net, channels_last=layout) for net in nets for layout in (True, False)]
     all_cases += [Case(net, size=32, channels_last=layout) for net in large for layout in (True, False)]
@@ -34,12 +37,16 @@ def test_every_layer_of_every_kind_of_network_is_right_in_both_layouts():
     assert [(str(o.case), o.worst, o.crash) for o in check(cases()) if not o.right] == []
 
 
+@pytest.mark.parametrize("stride_on", CHOICES["stride_on"])
 @pytest.mark.parametrize("shortcut", CHOICES["shortcut"])
-def test_no_network_leaves_the_stride_to_a_1x1_convolution(shortcut):
-    net = CifarNet(14, width=4, shortcut=shortcut, generator=torch.Generator())
-    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    assert len(convolutions) == 13 + {"A": 0, "B": 2, "C": 6}[shortcut]
-    assert all(conv.stride == (1, 1) for conv in convolutions if conv.kernel_size == (1, 1))
+def test_no_network_leaves_the_stride_to_a_1x1_convolution(shortcut, stride_on):
+    for net in (
+        CifarNet(14, width=4, shortcut=shortcut),
+        CifarNet(20, width=4, shortcut=shortcut, block="bottleneck", stride_on=stride_on),
+    ):
+        convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+        assert len(convolutions) >= 13 + {"A": 0, "B": 2, "C": 6}[shortcut]
+        assert all(conv.stride == (1, 1) for conv in convolutions if conv.kernel_size == (1, 1))
 
 
 @pytest.mark.parametrize("result", ["output", "input gradient", "weight gradient"])
