@@ -22,15 +22,18 @@ from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
 from resnet_repro.progress.grid import grid, headline
 from resnet_repro.progress.leaning import Claims
-from resnet_repro.progress.screen import View, header, line, lines
+from resnet_repro.progress.parts import RUNS, Curve, View
+from resnet_repro.progress.screen import Screen, line
 from resnet_repro.progress.state import Watch
 
 PLAIN_SECONDS = 15.0
 """Where the output is no terminal, a line is printed this often."""
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""So often the run folders are looked at, and the clock is drawn."""
+
 DRAW_SECONDS = 2.0
-"""The screen is drawn this often while curves grow; at once when a run begins or ends, or the window changes."""
+"""So often the screen is drawn while curves grow; at once when a run begins or ends, or the window changes."""
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 """The terminal's other screen, without cursor and without wrapping: what stood there before is there afterwards."""
@@ -50,6 +53,7 @@ class Display:
         self.watch, self.claims, self.output = watch, claims, output
         self.console = Console(file=output, highlight=False)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal and _writes_unicode(output)
+        self.screen = Screen(self.console)
         self.view = View(title, grid(watch.planned), metric, watch.look())
         self.stop, self.complete = threading.Event(), threading.Event()
         self.said: list[str] = []
@@ -135,24 +139,30 @@ def _print_line(display: Display) -> None:
 def _show_live(display: Display) -> None:
     display.output.write(ENTER)
     try:
-        drawn_at, shown_as, finished = 0.0, None, -1
-        while True:
+        size, state, drawn, finished = (0, 0), None, 0.0, -1
+        while not display.stop.is_set():
             display.look()
-            seen = display.view.snapshot
-            state = _size(display), seen.done, [one.plan.id for one in seen.running], len(display.said)
-            if state != shown_as or (seen.running and time.monotonic() - drawn_at >= DRAW_SECONDS):
-                _draw(display, *_size(display))
-                drawn_at, shown_as = time.monotonic(), state
+            seen, now = display.view.snapshot, time.monotonic()
+            latest = [one.mark for one in seen.runs], len(display.said)
+            if _size(display) != size or latest != state or (seen.running and now - drawn >= DRAW_SECONDS):
+                size, state, drawn = _size(display), latest, now
+                _draw(display, *size)
             else:
-                _draw_clock(display, _size(display)[0])
+                _draw_clock(display, size[0])
             if seen.done != finished:  # after a screen without them: the first time pandas is imported
-                display.view.leanings, finished = display.claims.lean(display.watch.records), seen.done
-                shown_as = None
-            if display.stop.wait(LOOK_SECONDS):
-                break
+                display.view.leanings, finished, state = display.claims.lean(display.watch.records), seen.done, None
+            else:
+                _wait(display, size)
     finally:
         display.output.write(LEAVE)
         display.output.flush()
+
+
+def _wait(display: Display, size: tuple[int, int]) -> None:
+    """Until it is time to look again, or all is over, or the window has changed."""
+    for _ in range(4):
+        if display.stop.wait(LOOK_SECONDS / 4) or _size(display) != size:
+            return
 
 
 def _size(display: Display) -> tuple[int, int]:
@@ -169,27 +179,27 @@ def _draw(display: Display, width: int, height: int) -> None:
     for seen in view.snapshot.running:
         seen.where = display.where(seen.place)
     view.curves = _curves(view)
-    drawn = lines(view, display.console, width, height)
+    drawn = display.screen.lines(view, width, height)
     display.output.write("\x1b[H" + "\x1b[K\n".join(drawn) + "\x1b[K\x1b[J")
     display.output.flush()
 
 
 def _draw_clock(display: Display, width: int) -> None:
-    """The top line alone: it holds the clock."""
-    with display.console.capture() as captured:
-        display.console.print(header(display.view.snapshot, display.view.title, width), width=width)
-    display.output.write("\x1b[H" + captured.get().rstrip("\n").replace("\n", "\x1b[K\n") + "\x1b[K")
+    """The top lines alone: they hold the clock."""
+    display.output.write("\x1b[H" + "\x1b[K\n".join(display.screen.head(display.view, width)) + "\x1b[K")
     display.output.flush()
 
 
-def _curves(view: View) -> list:
+def _curves(view: View) -> list[Curve]:
     """The curves of the first runs that have one."""
-    found = []
+    found: list[Curve] = []
     for seen in view.snapshot.running:
-        points = [(step, y) for step, metric, y in records.read_curves(seen.place) if metric == view.curve_metric]
+        points = [
+            (float(step), y) for step, metric, y in records.read_curves(seen.place) if metric == view.curve_metric
+        ]
         if points:
             found.append((seen, points))
-        if len(found) == 3:
+        if len(found) == RUNS:
             break
     return found
 
@@ -202,7 +212,7 @@ def _show_last(display: Display, report_follows: bool) -> None:
     for seen in view.snapshot.runs:
         seen.active = False
     view.leanings = [] if display.complete.is_set() and report_follows else display.claims.lean(display.watch.records)
-    last = lines(view, display.console, _size(display)[0], 1000)
+    last = display.screen.lines(view, _size(display)[0], 1000)
     print("\n".join([*last, *(["", *display.said] if display.said else [])]), file=display.output, flush=True)
 
 

@@ -1,7 +1,7 @@
 """The claims while a sweep runs: decided by analysis.claims.decide, on the records that exist."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from resnet_repro import planning, records
 from resnet_repro.analysis import claims, frames
 from resnet_repro.analysis.tables import estimate
 from resnet_repro.collect import row
+from resnet_repro.config import columns
 from resnet_repro.experiment import Claim, Experiment
-from resnet_repro.planning import Planned
+from resnet_repro.planning import Planned, selects
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,37 @@ class Claims:
 
     def __init__(self, experiment: Experiment | None, planned: Sequence[Planned]) -> None:
         self.experiment = experiment
-        self.own = planning.plan(experiment) if experiment is not None and experiment.claims else []
-        if not {plan.id for plan in planned} <= {plan.id for plan in self.own}:
-            self.own = []
+        own = planning.plan(experiment) if experiment is not None and experiment.claims else []
+        if not {plan.id for plan in planned} <= {plan.id for plan in own}:
+            own = []
+        self.settings = [(plan, columns(plan.run)) for plan in own]
         self.runs_dir = Path(planned[0].run.env.runs_dir)
+        self.decided: dict[str, tuple[set[str], Leaning]] = {}
 
     def lean(self, read: Mapping[str, dict[str, Any]]) -> list[Leaning]:
         """What the records say now. read: those already read, by run; of other runs of the grid they are read here."""
-        if self.experiment is None or not self.own:
+        if self.experiment is None or not self.settings:
             return []
-        rows = []
-        for plan in self.own:
+        rows = {}
+        for plan, _ in self.settings:
             record = read.get(plan.id) or records.read(self.runs_dir / plan.id)
             if record is not None:
-                rows.append(row(plan, record))
-        measured = frames.joined(self.experiment, self.own, rows)
-        return [_lean(claim, measured) for claim in self.experiment.claims]
+                rows[plan.id] = row(plan, record)
+        return [self._lean(self.experiment, claim, rows) for claim in self.experiment.claims]
 
-
-def _lean(claim: Claim, measured: frames.Measured) -> Leaning:
-    seeds = len(set(measured.select(claim.of)["seed"]))
-    if not measured.runs["measured"].any():
-        return Leaning(claim.id, "incomplete", False, 0, seeds, "")
-    verdict = claims.decide(claim, measured)
-    final = verdict.verdict != "incomplete"
-    if not final:  # the same procedure, as if only the runs that there are had been asked for
-        verdict = claims.decide(claim, replace(measured, runs=measured.runs[measured.runs["measured"]]))
-    return Leaning(claim.id, verdict.verdict, final, verdict.n, seeds, estimate(verdict) if verdict.n else "")
+    def _lean(self, experiment: Experiment, claim: Claim, rows: Mapping[str, dict[str, Any]]) -> Leaning:
+        """As if only the runs that there are had been asked for; the last answer where there are no others."""
+        sides = [side for side in (claim.of, claim.minus) if side is not None]
+        asked = [plan for plan, settings in self.settings if any(selects(side, settings) for side in sides)]
+        there = [plan for plan in asked if plan.id in rows]
+        names = {plan.id for plan in there}
+        if claim.id not in self.decided or self.decided[claim.id][0] != names:
+            seeds = len({plan.run.seed for plan in asked})
+            leaning = Leaning(claim.id, "incomplete", False, 0, seeds, "")
+            if there:
+                measured = frames.joined(experiment, there, [rows[plan.id] for plan in there])
+                v = claims.decide(claim, measured)
+                final = len(there) == len(asked) and v.verdict != "incomplete"
+                leaning = Leaning(claim.id, v.verdict, final, v.n, seeds, estimate(v) if v.n else "")
+            self.decided[claim.id] = names, leaning
+        return self.decided[claim.id][1]
