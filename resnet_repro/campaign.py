@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_repro import errors, experiment, planning
+from resnet_repro import costs, errors, experiment, planning
 from resnet_repro.sweep import AGAIN, LOCAL
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
@@ -34,6 +34,15 @@ def campaign(commands: Sequence[Sequence[str]], minutes: float | None) -> int:
     return code
 
 
+def _announce(plans: dict[str, list[planning.Planned]], options: argparse.Namespace) -> None:
+    """What each experiment has left, and how long that takes, by the predictor of every other display."""
+    slots = costs.at_once(options.launcher, options.overrides)
+    for name, planned in plans.items():
+        left = costs.unfinished(planned)
+        words = costs.estimate(left, costs.known(Path(planned[0].run.env.runs_dir)), slots)
+        print(f"{name}: {len(left)} of {len(planned)} runs to train, {words}")
+
+
 def main() -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.campaign", description=(__doc__ or "").split("\n")[0])
@@ -45,8 +54,7 @@ def main() -> int:
     options = parser.parse_intermixed_args()
     names = options.experiments.split(",")
     sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
-    for name in names:
-        planning.plan(experiment.load(name), options.overrides)
+    _announce({name: planning.plan(experiment.load(name), options.overrides) for name in names}, options)
     commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)
     if code == AGAIN:

@@ -35,6 +35,7 @@ class Timing:
     cost: float
     seconds: float
     device: str
+    diverged: bool = False  # it ended early, so it says nothing of its like
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Source:
 
     @cached_property
     def by_data(self) -> dict[str, dict[float, list[Timing]]]:
-        """For each data set, the timings of each cost."""
+        """For each data set, the timings of each cost, but for runs that ended early."""
         found: dict[str, dict[float, list[Timing]]] = {}
-        for timing in self.timings:
+        for timing in (t for t in self.timings if not t.diverged):
             found.setdefault(timing.data, {}).setdefault(timing.cost, []).append(timing)
         return found
 
@@ -102,7 +103,7 @@ def known(runs_dir: Path, results: Path = ROOT / "results") -> Costs:
 
 
 def _of_records(runs_dir: Path) -> Iterator[Timing]:
-    """Of the finished runs in a runs_dir; of one that diverged early too little is known of the time of its like."""
+    """Of the finished runs in a runs_dir."""
     for path in sorted(runs_dir.glob("*/record.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -122,11 +123,12 @@ def _of_tables(paths: Iterable[Path]) -> Iterator[Timing]:
 
 
 def _timing(row: dict[str, Any]) -> Iterator[Timing]:
-    """The timing in a row of runs.csv (or the like), if there is one that its like can be judged by."""
-    if row.get("seconds") in (None, "") or row.get("diverged_step") not in (None, ""):
+    """The timing in a row of runs.csv (or the like), if there is one."""
+    if row.get("seconds") in (None, ""):
         return
     size = float(row["depth"]) * float(row["width"]) * float(row["batch"]) * max(float(row["steps"]), 1)
-    yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), row.get("device") or "unknown device")
+    where, diverged = row.get("device") or "unknown device", row.get("diverged_step") not in (None, "")
+    yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), where, diverged)
 
 
 # Plans ---------------------------------------------------------------------------------------------------------

@@ -45,11 +45,12 @@ def test_a_run_that_was_measured_takes_what_it_took(planned, tmp_path: Path):
 def test_another_run_is_scaled_by_cost_from_the_nearest_on_the_same_data(planned, tmp_path: Path):
     shallow, deep = planned[0], planned[2]
     assert (shallow.run.model.depth, deep.run.model.depth) == (8, 14)
-    rows = [row(shallow, 8.0), row(planned[4], 999.0, data="CIFAR-10"), row(deep, 1.0, diverged="3")]
+    rows = [row(shallow, 8.0), row(planned[4], 999.0, data="CIFAR-10"), row(planned[3], 1.0, diverged="3")]
     write(tmp_path / "results/other/data/runs.csv", rows)
     predicted = known(tmp_path).predict(deep)
     assert predicted.seconds == pytest.approx(8.0 * 14 / 8)
     assert not predicted.exact
+    assert known(tmp_path).predict(planned[3]).seconds == 1.0  # what ended early ends early again
 
 
 def test_what_was_measured_here_counts_before_what_was_collected_and_that_before_what_is_committed(planned, tmp_path):

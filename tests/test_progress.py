@@ -1,6 +1,8 @@
 """Progress, read from run folders made by hand, in words, on a terminal and in a pipe."""
 
+import csv
 import fcntl
+import io
 import os
 import re
 import select
@@ -9,16 +11,24 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from resnet_repro import records
+from resnet_repro import experiment, planning, records
+from resnet_repro.analysis.claims import read_verdicts
 from resnet_repro.config import cost
 from resnet_repro.costs import Costs, Source, Timing
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import expand
-from resnet_repro.progress.screen import line
+from resnet_repro.progress import braille
+from resnet_repro.progress.grid import grid, headline
+from resnet_repro.progress.leaning import Claims, Leaning
+from resnet_repro.progress.parts import View
+from resnet_repro.progress.screen import Screen, line
 from resnet_repro.progress.state import PRIOR_SECONDS, Seen, Snapshot, Watch
+from resnet_repro.provenance import ROOT
 
 STEPS = 400
 
@@ -43,6 +53,10 @@ def finish(plan, error=1.0):
     flags = dict.fromkeys(SHARES, False)
     measured = {"metrics": dict.fromkeys(METRICS, error), "parameters": 1, "diverged_step": None, "provenance": {}}
     records.write(place(plan), {"status": "finished", "status_flags": flags, **measured})
+
+
+def plain(written):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
 
 
 # Snapshots -----------------------------------------------------------------------------------------------------
@@ -170,6 +184,119 @@ def test_a_line_names_four_runs_at_most(tmp_path):
     assert said.count("resnet20") == 4
 
 
+# The screen, drawn from what a sweep may look like -----------------------------------------------------------------
+
+
+def seen_midway(name):
+    """The view of an experiment of which one run in three is done, and two train."""
+    spec = experiment.load(name)
+    planned = planning.plan(spec)
+    runs = []
+    for k, plan in enumerate(planned):
+        ended = {"status": "diverged" if k % 6 == 0 else "finished", "metrics": dict.fromkeys(METRICS, 12.345)}
+        runs.append(Seen(plan, Path("nowhere"), fraction=k / len(planned), record=ended if k % 3 == 0 else None))
+    for one in (runs[1], runs[-1]):
+        one.active, one.left, one.where = True, 4000.0, "Slurm job 12_3"
+    view = View(name, grid(planned), headline(spec), Snapshot(runs, 0.4, 4000.0), hint="Ctrl-C stops.")
+    view.curves = [(one, [(0.0, 90.0), (one.plan.run.optim.steps, 3.0)]) for one in (runs[1], runs[-1])]
+    view.leanings = [Leaning(c.id, "supported", False, 3, 5, "−88.47 [−103.71, −73.22]") for c in spec.claims]
+    view.notes = ["first picture: results/local/somewhere/curves.png"]
+    return view
+
+
+@pytest.mark.parametrize("name", experiment.ids())
+@pytest.mark.parametrize(("width", "height"), [(79, 24), (119, 40), (40, 10)])
+def test_every_experiment_fits_the_screen(name, width, height):
+    screen = Screen(Console(file=io.StringIO(), force_terminal=True, color_system="256", width=1000))
+    lines = [plain(line) for line in screen.lines(seen_midway(name), width, height)]
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+    assert "runs done, 2 running" in lines[0] or width == 40
+    assert lines[-1] == "Ctrl-C stops."
+
+
+def test_at_120_columns_the_curve_stands_beside_the_table_and_the_claims_below():
+    screen = Screen(Console(file=io.StringIO(), color_system=None, width=1000))
+    lines = screen.lines(seen_midway("degradation-digits"), 119, 40)
+    (row,) = [line for line in lines if line.startswith("plain  ")]
+    assert "12.3 ±0.0" in row
+    assert "│" in row
+    assert "plain-degrades           n = 3 of 5  leaning supported  −88.47 [−103.71, −73.22]" in lines
+
+
+def test_at_80_columns_the_curve_stands_below_the_table_or_each_run_has_its_own_in_small():
+    screen = Screen(Console(file=io.StringIO(), color_system=None, width=1000))
+    view = seen_midway("degradation-digits")
+    tall, low = screen.lines(view, 79, 45), screen.lines(view, 79, 24)
+    assert any(line.startswith("100 ┤") for line in tall)
+    assert not any("┤" in line for line in low)
+    assert any("error 3 %" in line for line in low)
+
+
+def test_the_settings_that_vary_choose_rows_and_columns():
+    table = grid(planning.plan(experiment.load("degradation-digits")))
+    assert (table.by, table.across, table.heads) == (("model",), "depth", [20, 32, 56, 110])
+    table = grid(planning.plan(experiment.load("shortcut-scale-digits")))
+    assert (table.by, table.across) == (("shortcut_scale",), "depth")
+    assert len(table.rows) == 10
+    table = grid(planning.plan(experiment.load("batchnorm-digits")))
+    assert (table.by, table.across) == (("model", "norm", "lr"), "depth")
+
+
+def test_a_table_without_depths_has_the_setting_of_most_values_as_columns(tmp_path):
+    cells = [f"optim.lr={lr} model.norm={norm}" for lr in (0.1, 0.01, 0.001) for norm in ("batch", "none")]
+    table = grid(expand([[[*cell.split(), f"env.runs_dir={tmp_path}"] for cell in cells]]))
+    assert (table.by, table.across, table.heads) == (("norm",), "lr", [0.001, 0.01, 0.1])
+
+
+def test_braille_draws_a_line_from_corner_to_corner():
+    assert braille.plot([(0, 0), (1, 1)], 2, 1, 1, 1) == ["⡠⠊"]
+    assert braille.plot([(0, 1)], 1, 2, 1, 1) == ["⠁", " "]
+    assert braille.plot([(0, 5), (1, -5)], 1, 1, 1, 1) == ["⢣"]  # beyond the edge is drawn at it
+
+
+# Claims ----------------------------------------------------------------------------------------------------------
+
+
+def recorded(name, seeds):
+    """The plan of an experiment, and the records behind what is committed of these seeds."""
+    planned = planning.plan(experiment.load(name))
+    with open(ROOT / "results" / name / "data" / "runs.csv", newline="") as file:
+        rows = {row["run_id"]: row for row in csv.DictReader(file)}
+    records = {}
+    for plan in planned:
+        row = rows[plan.id]
+        if plan.run.seed in seeds:
+            number = {k: float(row[k]) if row[k] else None for k in (*METRICS, "diverged_step", "parameters")}
+            flags = {share: bool(int(row[share])) for share in SHARES}
+            records[plan.id] = {"status": row["status"], "status_flags": flags, "metrics": number, **number}
+            records[plan.id]["provenance"] = {"device": row["device"]}
+    return planned, records
+
+
+@pytest.mark.parametrize("name", ["degradation-digits", "batchnorm-digits"])
+def test_when_all_is_done_the_claims_are_the_verdicts_of_the_report(name):
+    planned, known = recorded(name, range(5))
+    said = Claims(experiment.load(name), planned).lean(known)
+    verdicts = read_verdicts(ROOT / "results" / name / "verdicts.csv")
+    assert [(one.claim, one.words, one.n) for one in said] == [(v.claim, v.verdict, v.n) for v in verdicts]
+
+
+def test_claims_lean_as_seeds_end_and_are_open_before(tmp_path):
+    planned, known = recorded("degradation-digits", (0, 1))
+    for plan in planned:
+        plan.run.env.runs_dir = str(tmp_path)
+    claims = Claims(experiment.load("degradation-digits"), planned)
+    assert {(one.n, one.planned, one.words) for one in claims.lean({})} == {(0, 5, "open")}
+    said = {one.claim: one for one in claims.lean(known)}
+    assert (said["plain-degrades"].words, said["plain-degrades"].n) == ("leaning supported", 2)
+    assert said["no-need-at-20"].words == "open"
+
+
+def test_runs_that_are_not_of_the_grid_have_no_claims(planned):
+    assert Claims(experiment.load("degradation-digits"), planned).lean({}) == []
+
+
 # On a terminal and elsewhere -----------------------------------------------------------------------------------
 
 # One run is finished at the start; another is trained for `seconds` and then finished, with output that is not ours.
@@ -199,10 +326,11 @@ def test_in_a_pipe_progress_is_plain_lines(tmp_path):
     done = subprocess.run(sweep(tmp_path), capture_output=True, text=True, timeout=60, check=True)
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 1/2 runs done, \d+ % of the work, 1 running \(resnet38-s0 50 %\).*", lines[0])
+    assert lines[0].endswith("Starting: PyTorch and Lightning are loaded once, which takes some seconds.")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 1/2 runs done, \d+ % of the work, 1 running \(resnet38-s0 50 %\).*", lines[1])
     assert lines[-2][9:] == "2/2 runs done, 100 % of the work, 0 running"
     assert lines[-1] == "after"
-    assert len(lines) <= 5
+    assert len(lines) <= 6
     assert done.stderr == ""
 
 
@@ -219,7 +347,7 @@ def on_a_terminal(command, columns=120, rows=40, resize=None, **environment):
             written += os.read(ours, 65536)
         if resize and b"runs done" in written:
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *resize, 0, 0))
-            written, resize = written + b"RESIZED", None
+            resize = None
     os.close(theirs)
     while select.select([ours], [], [], 1)[0]:
         try:
@@ -228,10 +356,6 @@ def on_a_terminal(command, columns=120, rows=40, resize=None, **environment):
             break
     os.close(ours)
     return written.decode(), process.wait(timeout=10)
-
-
-def plain(written):
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
 
 
 def screens(written):
@@ -254,12 +378,13 @@ def test_on_a_terminal_progress_is_a_screen_of_its_own_and_its_last_state_stays(
 
 
 def test_a_resized_screen_is_drawn_anew_at_its_new_size(tmp_path):
-    written, code = on_a_terminal(sweep(tmp_path), columns=120, rows=40, resize=(20, 60))
-    before, after = written.split("RESIZED")
+    wait = "[time.sleep(0.1) for _ in iter(lambda: display.size, (59, 20))]"
+    written, code = on_a_terminal(sweep(tmp_path, wait), columns=120, rows=40, resize=(20, 60))
+    drawn, after = screens(written)
     assert code == 0
-    assert max(len(line) for lines in screens(after)[0] for line in lines) < 60
-    assert max(len(lines) for lines in screens(after)[0]) <= 20
-    assert max(len(line) for lines in screens(before + "\x1b[?1049l")[0] for line in lines) >= 60
+    assert max(len(line) for line in drawn[0]) > 60
+    assert max(len(line) for line in [*drawn[-1], *after.splitlines()]) < 60
+    assert len(drawn[-1]) <= 20
 
 
 def test_without_colour_the_screen_says_the_same(tmp_path):

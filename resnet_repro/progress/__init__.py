@@ -22,7 +22,7 @@ from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
 from resnet_repro.progress.grid import grid, headline
 from resnet_repro.progress.leaning import Claims
-from resnet_repro.progress.parts import RUNS, Curve, View
+from resnet_repro.progress.parts import RUNS, Curve, View, short
 from resnet_repro.progress.screen import Screen, line
 from resnet_repro.progress.state import Watch
 
@@ -57,7 +57,9 @@ class Display:
         self.view = View(title, grid(watch.planned), metric, watch.look())
         self.stop, self.complete = threading.Event(), threading.Event()
         self.said: list[str] = []
+        self.size = 0, 0  # of the screen drawn last
         self.where: Callable[[Path], str] = lambda _: ""
+        self.look()
 
     def say(self, text: str) -> None:
         """One line that stays, below the live screen or among the lines of a log."""
@@ -94,7 +96,8 @@ def shown(
     """
     known = costs.known(Path(planned[0].run.env.runs_dir))
     claims = Claims(experiment, planned)
-    title = experiment.id if experiment is not None else planned[0].run.env.group
+    alone = short(planned[0].id) if len(planned) == 1 else planned[0].run.env.group
+    title = experiment.id if experiment is not None else alone
     # A copy of the output, since a run in this process may redirect its own.
     with open(os.dup(1), "w", encoding="utf-8", errors="replace") as output:
         watch = Watch(planned, known, at_once)
@@ -119,6 +122,8 @@ def shown(
 
 def _show_lines(display: Display) -> None:
     printed, done = time.monotonic(), -1
+    if not display.view.snapshot.running and not display.complete.is_set():
+        print(time.strftime("%H:%M:%S"), display.view.waiting, file=display.output, flush=True)
     while not display.stop.wait(1.0):
         display.look()
         snapshot = display.view.snapshot
@@ -139,29 +144,29 @@ def _print_line(display: Display) -> None:
 def _show_live(display: Display) -> None:
     display.output.write(ENTER)
     try:
-        size, state, drawn, finished = (0, 0), None, 0.0, -1
+        state, drawn, finished = None, 0.0, -1
         while not display.stop.is_set():
             display.look()
             seen, now = display.view.snapshot, time.monotonic()
             latest = [one.mark for one in seen.runs], len(display.said)
-            if _size(display) != size or latest != state or (seen.running and now - drawn >= DRAW_SECONDS):
-                size, state, drawn = _size(display), latest, now
-                _draw(display, *size)
+            if _size(display) != display.size or latest != state or (seen.running and now - drawn >= DRAW_SECONDS):
+                state, drawn = latest, now
+                _draw(display)
             else:
-                _draw_clock(display, size[0])
+                _draw_clock(display)
             if seen.done != finished:  # after a screen without them: the first time pandas is imported
                 display.view.leanings, finished, state = display.claims.lean(display.watch.records), seen.done, None
             else:
-                _wait(display, size)
+                _wait(display)
     finally:
         display.output.write(LEAVE)
         display.output.flush()
 
 
-def _wait(display: Display, size: tuple[int, int]) -> None:
+def _wait(display: Display) -> None:
     """Until it is time to look again, or all is over, or the window has changed."""
     for _ in range(4):
-        if display.stop.wait(LOOK_SECONDS / 4) or _size(display) != size:
+        if display.stop.wait(LOOK_SECONDS / 4) or _size(display) != display.size:
             return
 
 
@@ -174,19 +179,21 @@ def _size(display: Display) -> tuple[int, int]:
     return max((columns or 80) - 1, 20), max(rows or 24, 5)
 
 
-def _draw(display: Display, width: int, height: int) -> None:
+def _draw(display: Display) -> None:
     view = display.view
     for seen in view.snapshot.running:
         seen.where = display.where(seen.place)
     view.curves = _curves(view)
-    drawn = display.screen.lines(view, width, height)
+    size = _size(display)
+    drawn = display.screen.lines(view, *size)
     display.output.write("\x1b[H" + "\x1b[K\n".join(drawn) + "\x1b[K\x1b[J")
     display.output.flush()
+    display.size = size
 
 
-def _draw_clock(display: Display, width: int) -> None:
+def _draw_clock(display: Display) -> None:
     """The top lines alone: they hold the clock."""
-    display.output.write("\x1b[H" + "\x1b[K\n".join(display.screen.head(display.view, width)) + "\x1b[K")
+    display.output.write("\x1b[H" + "\x1b[K\n".join(display.screen.head(display.view, display.size[0])) + "\x1b[K")
     display.output.flush()
 
 

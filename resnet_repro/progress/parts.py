@@ -97,12 +97,11 @@ def runs(view: View, width: int, sparks: bool) -> list[Text]:
 def _run(view: View, seen: Seen, points: list[tuple[float, float]]) -> list[Text]:
     left = "" if seen.left is None else f"{duration(seen.left)} left"
     row = [Text(name(view.grid, seen)), bar(seen.fraction, 12, "yellow"), Text(f"{100 * seen.fraction:3.0f} %")]
-    row += [Text(left), Text(seen.where)]
     spark, error = Text(" " * 12), Text("")
     if points:
         spark = Text(braille.plot(points, 12, 1, max(seen.plan.run.optim.steps, 1), 100)[0], style=COLOURS[0])
         error = Text(f"error {points[-1][1]:.0f} %")
-    return [*row, spark, error]
+    return [*row, Text(left), error, Text(seen.where), spark]
 
 
 def name(grid: Grid, seen: Seen) -> str:

@@ -52,14 +52,15 @@ class Screen:
         Where not all has room, the curve is the first to go, then the blank lines, then the last claims.
         """
         marks = [(seen.mark, bool(seen.record)) for seen in view.snapshot.runs]
-        table, wide = self._once("table", (marks, width), lambda: parts.table(view, width))
+        alone = len(marks) == 1  # a table of one run says nothing
+        table, wide = self._once("table", (marks, width), lambda: [] if alone else parts.table(view, width))
         claims, _ = self._once("claims", (list(view.leanings), width), lambda: parts.claims(view.leanings, width))
         foot = self._drawn(parts.foot(view, width))
         head = self.head(view, width)
         taken = sum(len(part) + 1 for part in (head, table, claims, foot) if part)
         room = height - taken - min(len(view.snapshot.running), parts.RUNS + 1)
         middle, below = table, []
-        if view.curves and width >= WIDE and width - wide - 3 >= NARROWEST:
+        if view.curves and table and width >= WIDE and width - wide - 3 >= NARROWEST:
             tall = max(len(table), min(len(table) + room, 10))
             curve = self._drawn(parts.curve(view, width - wide - 3, tall, self.coloured))
             middle = _beside(table, wide + 3, curve)
