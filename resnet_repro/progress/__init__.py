@@ -52,7 +52,7 @@ class Display:
     def __init__(self, watch: Watch, claims: Claims, output: TextIO, *, title: str, metric: str) -> None:
         self.watch, self.claims, self.output = watch, claims, output
         self.console = Console(file=output, highlight=False)
-        self.live = self.console.is_terminal and not self.console.is_dumb_terminal and _writes_unicode(output)
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal and _shows_unicode()
         self.screen = Screen(self.console)
         self.view = View(title, grid(watch.planned), metric, watch.look())
         self.stop, self.complete = threading.Event(), threading.Event()
@@ -76,8 +76,9 @@ class Display:
             self.complete.set()
 
 
-def _writes_unicode(output: TextIO) -> bool:
-    return output.encoding.lower().replace("-", "") == "utf8"
+def _shows_unicode() -> bool:
+    """Whether the terminal shows what is no ASCII, which Python's own output knows from the locale."""
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 @contextmanager
