@@ -137,7 +137,8 @@ def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequ
     top = next((t for t in FINE_TICKS[3:] + TICKS[5:] if t >= highest), 100)
     if scale == "square-root":
         ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
-        ax.set_yticks(_apart([t for t in (TICKS if top > 20 else FINE_TICKS) if t <= top], panels.height))
+        ticks = _apart([t for t in (TICKS if top > 20 else FINE_TICKS) if t <= top], panels.height)
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_ylim(0, top)
     ax.minorticks_off()
 

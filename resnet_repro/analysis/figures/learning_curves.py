@@ -67,7 +67,7 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
     words = _words(figure, [panel for panel, _ in inside], list(palette))
     panels = layout.canvas(size, len(inside), words, _legend(figure, size))
     for ax, (_, lines) in zip(panels.axes, inside, strict=True):
-        ax.set_xlim(0, drawn["step"].max())
+        ax.set_xlim(0, drawn["step"].max() * (1 + 0.1 / panels.width))  # the last bar is not cut in two
         ax.locator_params(axis="x", nbins=5)
         layout.value_axis(panels, ax, figure.y[0], figure.scale, _highs(figure, drawn))
         for line, points in cells(lines, ["source", figure.hue, "metric"]):
@@ -103,7 +103,7 @@ def _highs(figure: Figure, drawn: "pd.DataFrame") -> list[float]:
 def _some(line: "pd.DataFrame", i: int, lines: int) -> "pd.DataFrame":
     """About six points of line `i` of so many, from the last on: bands would cover each other, bars stand apart."""
     stride = lines * max(1, round(len(line) / (6 * lines)))
-    return line.sort_values("step").iloc[::-1].iloc[i::stride]
+    return line.sort_values("step").iloc[::-1].iloc[i * stride // lines :: stride]
 
 
 def _dashes(metric: str) -> Literal["-", "--"]:
@@ -134,11 +134,11 @@ def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
     dashes = {"--": "dashed", "-": "solid"}
     metrics = style.listed([f"{QUANTITIES[m].words} ({dashes[_dashes(m)]})" for m in figure.y])
     means = f"Lines are means over {style.seeds_in_words(n)}, bars at some steps go from the lowest to the highest seed"
-    diverged = "a diverged seed counts as 100 % from then on"
+    counts = "counts as 100 %" if figure.y[0] in ERRORS else "is left out"
     sentences = [
         style.what(figure, measured, f"{metrics} during training"),
-        f"{means if n.max() > 1 else 'There is one seed for each line'}; {diverged}",
+        f"{means if n.max() > 1 else 'There is one seed for each line'}; a diverged one {counts} from then on",
         *([f"Thin lines: {published.TITLES[figure.paper]}, digitised"] if figure.paper else []),
-        *(["The axis ends above the last errors, where the first do not fit"] if figure.scale == "linear" else []),
+        *(["The axis ends above the last errors; the first are higher"] if figure.scale == "linear" else []),
     ]
     return ". ".join(sentences) + "."

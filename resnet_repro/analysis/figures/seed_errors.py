@@ -89,10 +89,11 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
 
 
 def _words(figure: Figure, inside: list[tuple[str, dict[str, Any]]], palette: dict[Any, Any]) -> layout.Words:
-    words = style.short(figure.y)
+    words, alone = style.short(figure.y), len(figure.y) == 1
+    titles = [", ".join(style.named(k, v) for k, v in cell.items()) for _, cell in inside]
     return layout.Words(
-        titles=[", ".join(style.named(k, v) for k, v in cell.items()) or words[metric] for metric, cell in inside],
-        y=[layout.y_label(words[metric] if cell else "error", metric, figure.scale) for metric, cell in inside],
+        titles=[title or ("" if alone else words[metric]) for title, (metric, _) in zip(titles, inside, strict=True)],
+        y=[layout.y_label(words[m] if cell or alone else "error", m, figure.scale) for m, cell in inside],
         x={"depth": "depth", "shortcut_scale": "scale λ of the shortcut"}[X[figure.draw]],
         ends=[style.label(figure.hue, value) for value in palette],
         heading=style.heading(figure.hue),
