@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import itertools
 import math
@@ -259,6 +260,15 @@ def test_the_axis_says_its_scale_and_a_linear_one_ends_above_the_last_errors(mea
     middle = axes["square-root"].transData.transform([(0, 25)])[0, 1]
     low, high = axes["square-root"].transData.transform([(0, 0), (0, 100)])[:, 1]
     assert (middle - low) / (high - low) == pytest.approx(0.5)
+
+
+def test_the_loss_has_its_own_axis_and_leaves_diverged_seeds_out(measure, tmp_path):
+    measured, _ = measure({"model.depth": 20, "seed": SEEDS}, by_seed)
+    loss = measured.curves[measured.curves["metric"] == "test_error"].assign(metric="train_loss")
+    measured = dataclasses.replace(measured, curves=pd.concat([measured.curves, loss]))
+    figure = Figure("f", "learning_curves", ["train_loss"], hue="depth")
+    assert "a diverged one is left out from then on" in figures.render(figure, measured, tmp_path)
+    assert "<!-- training loss, nats -->" in (tmp_path / "f.svg").read_text()
 
 
 def test_dots_stand_at_their_depth_and_none_hides_another(measure):

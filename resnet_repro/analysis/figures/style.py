@@ -66,7 +66,6 @@ RC: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
-    "savefig.dpi": 200,
     "pdf.fonttype": 42,  # TrueType: text stays text, and no publisher refuses it
     "svg.fonttype": "path",  # who looks at it need not have the font
     "text.parse_math": False,  # a dollar sign in a name is one
@@ -101,6 +100,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 """The files of a figure, with the metadata that would tell the time or the version left out."""
 
+SCREEN = 1920  # pixels across, for a slide
 MODELS = {"plain": "#e07b28", "resnet": "#0b5394"}  # also told apart in gray
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
 GRAY = "#555555"
@@ -126,7 +126,8 @@ def style(size: Size) -> Iterator[None]:
 def save(figure: "Figure", folder: Path, name: str, size: Size) -> None:
     """Writes <name><suffix>.<format> for each format of the size, the same bytes each time."""
     for kind in size.formats:
-        figure.savefig(folder / f"{name}{size.suffix}.{kind}", metadata=FORMATS[kind])
+        file = folder / f"{name}{size.suffix}.{kind}"
+        figure.savefig(file, metadata=FORMATS[kind], dpi=min(200, SCREEN / size.width))
 
 
 def colours(column: str, runs: "pd.DataFrame") -> dict[Any, Any]:
