@@ -57,7 +57,7 @@ def _kind(figure: Figure) -> ModuleType:
 def _check_columns(figure: Figure, measured: Measured, keys: list[str]) -> None:
     if unknown := [key for key in keys if key not in measured.settings]:
         raise UserError(f"figure {figure.name!r}: no column {unknown[0]!r}; columns are {', '.join(measured.settings)}")
-    if figure.draw == "learning_curves" and len({metric in ERRORS for metric in figure.y}) > 1:
+    if len({metric in ERRORS for metric in figure.y}) > 1:
         raise UserError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
 
 

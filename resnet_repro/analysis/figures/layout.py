@@ -4,12 +4,13 @@ Laid out by hand, in ems: matplotlib's own layout takes most of the time a figur
 size in every figure.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis.figures.style import GRAY, Size
+from resnet_repro.analysis.figures.style import FONTS, GRAY, Size
 from resnet_repro.metrics import ERRORS, QUANTITIES
 
 if TYPE_CHECKING:
@@ -91,14 +92,14 @@ def _legend_grid(legend: Sequence["Line2D"], room: float) -> tuple[int, int]:
     return len(entries), 1
 
 
+@functools.cache
 def _ems(words: str) -> float:
     """The width of the words in the figures' font."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
-    if not words.strip():
-        return 0.0
-    return float(TextPath((0, 0), words, size=10, prop=FontProperties(family="STIXGeneral")).get_extents().x1) / 10
+    font = FontProperties(family=FONTS, size=1)
+    return float(text_to_path.get_text_width_height_descent(words, font, ismath=False)[0])
 
 
 def label_ends(panels: Panels, ax: "Axes", ends: Sequence[tuple[float, float, str, Any]], heading: str) -> None:

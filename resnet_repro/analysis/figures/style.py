@@ -48,11 +48,12 @@ SIZES = (
     Size(FIGURE_SIZES[2], 12, 17, 3, ("pdf", "png"), height=24),  # below the title of a slide, 13.3 x 7.5 inches
 )
 
+FONTS = ["STIXGeneral", "DejaVu Sans"]
+"""The first has the shapes of Times and is near enough to Computer Modern to stand beside it; the second has what it
+lacks. Both come with matplotlib, so they are the same everywhere."""
+
 RC: dict[Any, Any] = {
-    # STIX has the shapes of Times and is near enough to Computer Modern to stand beside it. It comes with matplotlib,
-    # so it is the same everywhere.
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
+    "font.family": FONTS,
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "legend.handlelength": 2.0,
