@@ -209,7 +209,13 @@ def written(drawing):
     from matplotlib.text import Text
 
     drawing.draw_without_rendering()
-    texts = [t for t in drawing.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    outside = {  # matplotlib keeps ticks beyond the end of an axis, and does not draw them
+        tick.label1
+        for ax in drawing.axes
+        for tick in ax.xaxis.get_major_ticks()
+        if not ax.get_xlim()[0] <= tick.get_loc() <= ax.get_xlim()[1]
+    }
+    texts = [t for t in drawing.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in outside]
     return {t.get_text(): (t.get_fontsize(), t.get_window_extent()) for t in texts}
 
 
