@@ -8,10 +8,11 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from resnet_repro import records, sources
 from resnet_repro.config import Run
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, sentence
 from resnet_repro.planning import Planned
 
 log = logging.getLogger(__name__)
@@ -85,12 +86,26 @@ def check(run: Run, place: Path, present: Present) -> None:
         raise OtherData(run, place, before, here)
 
 
+def record(run: Run, place: Path, present: Present) -> dict[str, Any] | None:
+    """The run's record, None where it is to be trained. Raises what `check` does, and where its folder is unusable."""
+    check(run, place, present)
+    found = records.read(place)
+    if found is None:
+        records.check_writable(place)
+    return found
+
+
 def refused(planned: Sequence[Planned]) -> dict[str, str]:
-    """What to say of each run of a plan that saw other data than are here now, by run."""
+    """What to say of each run of a plan that `record` raises an error for that is the user's to mend, by run."""
     present, found = Present(), {}
     for plan in planned:
+        place = records.folder(plan.run, plan.id)
         try:
-            check(plan.run, records.folder(plan.run, plan.id), present)
-        except UserError as error:
-            found[plan.id] = str(error)
+            records.is_locked(place)  # its lock may belong to another user
+            record(plan.run, place, present)
+        except (UserError, OSError) as error:
+            words = sentence(error)
+            if words is None:
+                raise
+            found[plan.id] = words
     return found

@@ -91,7 +91,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that a reader sees whole or not at all, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
+    temporary.unlink(missing_ok=True)  # of a process that had this number; a link is not written through
+    with open(temporary, "xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -101,6 +102,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically; a non-finite number is refused (ValueError)."""
     write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def check_writable(place: Path) -> None:
+    """Raises UserError where something that is no file of the run's own stands where training will write one.
+
+    A link in the place of a file would be written through: to another run's files, or to anything else.
+    """
+    names = ("run.json", "curves.csv", "log.txt", ".checkpoint.part")
+    for path in [*(place / name for name in names), *sorted(place.glob("checkpoint-*.ckpt"))]:
+        if path.is_symlink():
+            raise UserError(f"{path} is a link, and training would write to what it leads to; move it away")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file, and training would write one there; move it away")
 
 
 def set_aside(path: Path, why: str) -> None:

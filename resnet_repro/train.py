@@ -52,7 +52,8 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
     """As `train`, for runs side by side in this process; each run's record is written as soon as it is done.
 
     Runs that another process trains are left to it, and out of what is returned. Those that were begun on other data
-    are refused (inputs.OtherData) once the others are done. The runs' `env` and precision must be one.
+    (inputs.OtherData), or whose folders cannot be used, are refused once the others are done. The runs' `env` and
+    precision must be one.
     """
     finished: dict[str, dict[str, Any]] = {}
     started: list[Started] = []
@@ -63,13 +64,12 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
             start = Started(run, overrides)
             try:
                 held.enter_context(records.lock(start.place))
-                inputs.check(run, start.place, present)
+                record = inputs.record(run, start.place, present)
             except records.Busy:
                 continue
-            except inputs.OtherData as error:
+            except (errors.UserError, OSError) as error:
                 refused.append(error)
                 continue
-            record = records.read(start.place)
             if record is None:
                 started.append(start)
             else:
@@ -79,7 +79,11 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
             with _printed_to(logs) if log else nullcontext():
                 finished |= _trained(started)
     if refused:
-        raise refused[0] if len(refused) == 1 else errors.UserError(" ".join(map(str, refused)))
+        raise (
+            refused[0]
+            if len(refused) == 1
+            else errors.UserError(" ".join(errors.sentence(e) or repr(e) for e in refused))
+        )
     return list(finished.values())
 
 

@@ -1,8 +1,11 @@
 """A saved result is trusted for the data that it comes from, and for no other."""
 
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 from resnet_repro import inputs, records, sources
 from resnet_repro.config import run_id
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, sentence
 from resnet_repro.planning import Planned
 from resnet_repro.settings import compose
 from resnet_repro.sweep import RunsFailed, train_missing
@@ -192,3 +195,78 @@ def test_comparing_imports_no_torch(tmp_path):
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told == "{} False\n"
+
+
+# Folders that cannot be used -----------------------------------------------------------------------------------
+
+
+def link_in_place_of(name):
+    def make(place):
+        target = place.parent / "elsewhere"
+        target.write_text("somebody's")
+        (place / name).symlink_to(target)
+
+    return make
+
+
+UNUSABLE = {
+    "link in place of a checkpoint": (link_in_place_of("checkpoint-00000004-0123456789abcdef.ckpt"), "is a link"),
+    "link in place of the next checkpoint": (link_in_place_of(".checkpoint.part"), "is a link"),
+    "link in place of the curves": (link_in_place_of("curves.csv"), "is a link"),
+    "link in place of the log": (link_in_place_of("log.txt"), "is a link"),
+    "folder in place of a checkpoint": (lambda p: (p / "checkpoint-00000004-0123.ckpt").mkdir(), "is no file"),
+    "folder in place of the curves": (lambda p: (p / "curves.csv").mkdir(), "is no file"),
+    "folder in place of the record": (lambda p: (p / "record.json").mkdir(), "move away the folder"),
+    "folder in place of the lock": (lambda p: (p / "lock").mkdir(), "move away the folder"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_folder_that_cannot_be_used_is_told_in_one_line_and_nothing_is_written(tmp_path, what):
+    make, words = UNUSABLE[what]
+    run, other = (compose(["task=digits", *TINY[1:], f"env.runs_dir={tmp_path}/runs", f"seed={s}"]) for s in (0, 1))
+    place(run).mkdir(parents=True)
+    make(place(run))
+    before = sorted(path.name for path in place(run).iterdir() if path.name != "lock")
+    (told,) = inputs.refused([Planned(r, (), run_id(r)) for r in (run, other)]).values()
+    assert words in told
+    assert str(place(run)) in told
+    with pytest.raises((UserError, OSError)) as caught:
+        train(run, log=True)
+    assert sentence(caught.value) == told
+    assert "\n" not in told
+    assert sorted(path.name for path in place(run).iterdir() if path.name != "lock") == before
+    elsewhere = tmp_path / "runs" / "elsewhere"
+    assert not elsewhere.exists() or elsewhere.read_text() == "somebody's"
+
+
+def _told_to_another_user(run, answer):
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    answer.send(list(inputs.refused([Planned(run, (), run_id(run))]).values()))
+
+
+@pytest.mark.parametrize("name", ["lock", "record.json"])
+def test_a_file_of_another_user_is_told_in_one_line(name):
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        run = compose(["task=digits", f"env.runs_dir={folder}"])
+        place(run).mkdir()
+        (place(run) / name).write_text("")
+        (place(run) / name).chmod(0o600 if os.geteuid() == 0 else 0)
+        fork = multiprocessing.get_context("fork")
+        receive, send = fork.Pipe(duplex=False)
+        child = fork.Process(target=_told_to_another_user, args=(run, send))
+        child.start()
+        (told,) = receive.recv()
+        child.join()
+    assert told.startswith(f"{place(run) / name}: Permission denied: give yourself the right to it")
+
+
+def test_a_temporary_file_that_was_replaced_by_a_link_is_not_written_through(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("somebody's")
+    (tmp_path / f".run.json.{os.getpid()}").symlink_to(target)
+    records.write_json(tmp_path / "run.json", {})
+    assert target.read_text() == "somebody's"
+    assert json.loads((tmp_path / "run.json").read_text()) == {}
