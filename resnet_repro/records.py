@@ -2,7 +2,7 @@
 
     record.json      exists = the run is finished; written last, once, atomically, with a hash of itself
     curves.csv       step,metric,value rows, appended while training; record.json holds its hash
-    run.json         config and command; written at the start
+    run.json         config, command and the hash of the data; written when the run begins
     checkpoint-*     the newest checkpoint; its name holds the step and the hash of its content
     lock             held by the process that trains the run; dies with it
     log.txt          what the process printed
