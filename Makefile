@@ -16,7 +16,7 @@ export UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch campaign plan collect status report verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch campaign plan collect status report publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,8 +54,11 @@ collect: setup ## collect and report what is finished of EXP, train nothing
 status: setup ## finished, running and missing runs of every experiment, or of the EXP given
 	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES)
 
-report: setup ## render results/ anew from the collected data
+report: setup ## render results/ and results/local/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report
+
+publish: setup ## for maintainers: take what was measured here of EXP to results/, if others can make it again
+	@$(BIN)/python -m resnet_repro.publish $(EXP)
 
 verify: setup ## render every committed result again and compare byte for byte
 	@$(BIN)/python -m resnet_repro.report --verify

@@ -1,0 +1,82 @@
+"""Takes what was measured here to the committed results, for maintainers: `python -m resnet_repro.publish ID`.
+
+What is published can be made again by others: every run of the experiment is there, each was trained by code that is
+committed, and so is the experiment file. Then: look at the difference, and commit results/<id>.
+"""
+
+import argparse
+import csv
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from resnet_repro import experiment, planning, report, terminal
+from resnet_repro.errors import UserError, command
+from resnet_repro.experiment import EXPERIMENTS
+from resnet_repro.records import write_atomically
+
+FILES = ("runs.csv", "curves.csv")
+
+
+def publish(name: str, local: Path = report.LOCAL, results: Path = report.RESULTS) -> None:
+    """Copies local/<name>/data to results/<name>/data and renders it.
+
+    Raises UserError, and leaves the results as they are, for data that are incomplete or come from code or an
+    experiment file that is not committed.
+    """
+    e = experiment.load(name)
+    data = local / name / "data"
+    if not all((data / file).exists() for file in FILES):
+        raise UserError(f"{name} has no data in {data}; measure it first: {terminal.again('sweep', name)}")
+    with open(data / "runs.csv", newline="", encoding="utf-8") as file:
+        rows = {row["run_id"]: row for row in csv.DictReader(file)}
+    _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
+    _check_committed(rows)
+    _check_file(EXPERIMENTS / f"{name}.yaml")
+    for file_name in FILES:
+        write_atomically(results / name / "data" / file_name, (data / file_name).read_bytes())
+    report.render(name, results)
+
+
+def _check_complete(name: str, planned: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> None:
+    if missing := [run for run in planned if run not in rows]:
+        raise UserError(
+            f"{len(missing)} of {len(planned)} runs of {name} are missing ({missing[0]}, ...); train them first: "
+            f"{terminal.again('sweep', name)}"
+        )
+
+
+def _check_committed(rows: Mapping[str, Mapping[str, str]]) -> None:
+    unclean = [run for run, row in rows.items() if row["commit"].endswith("-dirty") or row["commit"] == "unknown"]
+    if unclean:
+        raise UserError(
+            f"{len(unclean)} runs were trained by code that is not committed ({unclean[0]}: commit "
+            f"{rows[unclean[0]]['commit']}); commit the code, move the folders of these runs away, and sweep again"
+        )
+
+
+def _check_file(path: Path) -> None:
+    """Refuses an experiment file that differs from what is committed, so that its claims stand before its data."""
+    asked = ["git", "-C", str(path.parent), "status", "--porcelain", "--", path.name]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise UserError(f"whether {path} is committed cannot be told: {answer.stderr.strip()}; publish from a checkout")
+    if answer.stdout.strip():
+        raise UserError(f"{path} is not committed as it is; commit it, with its claims, before what was measured")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_repro.publish", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("experiment", metavar="ID", help="the experiment")
+    parser.add_argument("--from", dest="local", type=Path, default=report.LOCAL, metavar="DIR", help="where it lies")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, metavar="DIR", help="where it goes")
+    options = parser.parse_args()
+    publish(options.experiment, options.local, options.results)
+    folder = options.results / options.experiment
+    terminal.show(experiment.load(options.experiment), folder, None)
+    print(f"next    git diff {terminal.relative(folder)}    and commit it")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,78 @@
+"""Publishing: only what others can make again takes the place of the committed data."""
+
+import subprocess
+
+import pytest
+
+from resnet_repro import publish, report
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import EXPERIMENTS, load
+
+COMMIT = "0123456789ab"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with the tiny experiment, committed, and its folders for what is measured and what is published."""
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    (experiments / "tiny.yaml").write_bytes((EXPERIMENTS / "tiny.yaml").read_bytes())
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "experiments")
+    git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-q", "-m", "x")
+    for module in ("publish", "experiment"):
+        monkeypatch.setattr(f"resnet_repro.{module}.EXPERIMENTS", experiments)
+    return tmp_path
+
+
+def git(folder, *words):
+    subprocess.run(["git", "-C", str(folder), *words], check=True)
+
+
+def measure(checkout, write_data, **changes):
+    def outcome(settings):
+        return None if changes.get("without") == settings["seed"] else {"errors": 50.0, "commit": COMMIT} | told
+
+    told = {k: v for k, v in changes.items() if k != "without"}
+    write_data(load("tiny"), checkout / "local" / "tiny", outcome)
+
+
+def published(checkout):
+    publish.publish("tiny", checkout / "local", checkout / "results")
+
+
+def test_what_was_measured_by_committed_code_is_published_and_rendered(checkout, write_data):
+    measure(checkout, write_data)
+    published(checkout)
+    data = checkout / "results" / "tiny" / "data"
+    assert (data / "runs.csv").read_bytes() == (checkout / "local" / "tiny" / "data" / "runs.csv").read_bytes()
+    assert report.verify(["tiny"], checkout / "results") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"without": 1}, r"4 of 8 runs of tiny are missing .* train them first: "),
+        ({"commit": f"{COMMIT}-dirty"}, r"8 runs were trained by code that is not committed .*commit the code"),
+        ({"commit": "unknown"}, r"commit unknown"),
+    ],
+)
+def test_incomplete_data_and_data_of_uncommitted_code_are_refused(checkout, write_data, changes, message):
+    measure(checkout, write_data, **changes)
+    with pytest.raises(UserError, match=message):
+        published(checkout)
+    assert not (checkout / "results").exists()
+
+
+def test_an_experiment_that_is_not_committed_as_it_is_is_refused(checkout, write_data):
+    measure(checkout, write_data)
+    with open(checkout / "experiments" / "tiny.yaml", "a") as file:
+        file.write("# another claim, perhaps\n")
+    with pytest.raises(UserError, match=r"tiny\.yaml is not committed as it is"):
+        published(checkout)
+    assert not (checkout / "results").exists()
+
+
+def test_without_data_the_sweep_is_named(checkout):
+    with pytest.raises(UserError, match=r"tiny has no data in .*measure it first: .*sweep.*tiny"):
+        published(checkout)
