@@ -1,14 +1,19 @@
 """What a command says of results at its end: the verdicts, yours beside ours, and the files to open."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from resnet_repro.analysis import tables
 from resnet_repro.analysis.beside import Beside, compare
 from resnet_repro.analysis.claims import Verdict, read_verdicts
 from resnet_repro.experiment import Experiment, ids
+from resnet_repro.metrics import QUANTITIES
 
+LONGEST_LIST = 40
+"""Runs that are listed at the end of a sweep from the command line."""
 COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
 
 
@@ -88,3 +93,44 @@ def _table(e: Experiment, rows: Sequence[Sequence[Verdict]]) -> None:
         verdicts = Text("\n").join(Text(v.verdict, style=COLOURS[v.verdict]) for v in row)
         table.add_row(Text(claim), *who, *numbers, verdicts)
     Console(highlight=False).print(table)
+
+
+# Single runs ---------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "finished": "finished",
+    "diverged": "diverged (counts as 100 %)",
+    "stuck": "stuck at chance",
+    "failed": "test error above 20 %",
+}
+"""How a run ended, in words, by its status (docs/glossary.md)."""
+
+
+def show_run(place: Path, record: Mapping[str, Any], since: float) -> None:
+    """Prints how a run ended, its metrics, and how to look at it. since: when the command began, in epoch seconds."""
+    written = (place / "record.json").stat().st_mtime
+    was = (
+        f" (it was before, on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(written))})" if written < since else ""
+    )
+    words = "" if record["status"] == "finished" else f", {ENDS[record['status']]}"
+    print(f"{place.name}: finished{words}{was}")
+    for name, value in record["metrics"].items():
+        if value is not None:
+            print(f"  {QUANTITIES[name].label:<66} {value:8.3f}")
+    folder = relative(place)
+    print(f"look at  {folder}/record.json and {folder}/curves.csv")
+    print(f'load     pandas.read_csv("{folder}/curves.csv")')
+
+
+def show_runs(found: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Prints a line for each finished run: its errors, and how it ended; then where they lie."""
+    if not found:
+        return
+    width = max(len(place.name) for place in found)
+    print(f"\n{'run':<{width}} {'training error, %':>18} {'test error, %':>14}  ended")
+    for place, record in list(found.items())[:LONGEST_LIST]:
+        train, test = (record["metrics"][name] for name in ("train_error_clean", "test_error"))
+        print(f"{place.name:<{width}} {train:>18.2f} {test:>14.2f}  {ENDS[record['status']]}")
+    if len(found) > LONGEST_LIST:
+        print(f"and {len(found) - LONGEST_LIST} more")
+    print(f"look at  {relative(next(iter(found)).parent)}/<run>/record.json and curves.csv")

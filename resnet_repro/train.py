@@ -33,6 +33,7 @@ from resnet_repro import (
     records,
     reference,
     settings,
+    terminal,
 )
 
 
@@ -208,12 +209,10 @@ def main(cfg: DictConfig) -> str:
 
 def _train_alone(run: config.Run, overrides: Sequence[str]) -> str:
     """Trains a run with its progress and W&B, prints what was measured, and returns its status."""
-    planned = planning.Planned(run, tuple(overrides), config.run_id(run))
+    planned, began = planning.Planned(run, tuple(overrides), config.run_id(run)), time.time()
     with mirror.following([planned]), progress.shown([planned]):
         record = train(run, overrides)
-    print(f"{record['status']}: {records.folder(run, planned.id)}/record.json")
-    for name, value in record["metrics"].items():
-        print(f"  {metrics.QUANTITIES[name].label:<70} {'none' if value is None else f'{value:.3f}'}")
+    terminal.show_run(records.folder(run, planned.id), record, began)
     return record["status"]
 
 

@@ -149,7 +149,11 @@ def test_a_repeated_sweep_finds_all_finished_and_touches_nothing(undisturbed):
     runs_dir, _ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*") if path.is_file()}
     output, code = sweep(runs_dir, *FOUR)
-    assert (output, code) == ("4 runs: 4 finished already, 0 to train\n", 0)
+    assert code == 0
+    assert output.startswith("4 runs: 4 finished already, 0 to train\n\nrun ")
+    shown = output.split("ended\n")[1].splitlines()
+    assert [line.split()[0] for line in shown[:4]] == list(measured(runs_dir))
+    assert shown[4] == f"look at  {runs_dir}/<run>/record.json and curves.csv"
     assert {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*") if path.is_file()} == before
 
 
@@ -382,3 +386,14 @@ def test_bash_completes_groups_keys_and_launchers(tmp_path):
     assert completed("resnet-train model=", tmp_path) == ["model=plain", "model=resnet"]
     assert "optim.weight_decay=" in completed("resnet-train optim.", tmp_path)
     assert "hydra/launcher=local" in completed("resnet-train hydra/launcher=", tmp_path)
+
+
+def test_a_run_that_was_finished_before_says_so_and_since_when(undisturbed):
+    (place,) = [place for place in places(undisturbed[0]) if place.name.startswith("plain8-s0")]
+    os.utime(place / "record.json", (946684800, 946684800))  # in 2000, wherever this is
+    settings = ["model=plain", "seed=0", "probes.curve_every=4", "probes.eval_every=20"]
+    shown = run("-m", "resnet_repro.train", *TINY, *QUIET, *settings, f"env.runs_dir={undisturbed[0]}").stdout
+    record = records.read(place)
+    assert re.search(rf"^{place.name}: finished.* \(it was before, on (1999-12-31|2000-01-01) at ..:..\)$", shown, re.M)
+    assert re.search(rf"^  test error, % +{record['metrics']['test_error']:.3f}$", shown, re.M)
+    assert f"look at  {place}/record.json and {place}/curves.csv" in shown
