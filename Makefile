@@ -2,17 +2,36 @@
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXP ?= degradation-digits
-LAUNCHER ?= local
-OVERRIDES ?=
-EXPS ?= degradation,batchnorm,shortcut-scale
-MINUTES ?=
-ENGINE ?= $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
+EXP := degradation-digits
+LAUNCHER := local
+OVERRIDES :=
+EXPS := degradation,batchnorm,shortcut-scale
+MINUTES :=
+ALL :=
+ENGINE := $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
-# uv does not read pip's configuration: carry the user's own index over, here and now only.
-UV_DEFAULT_INDEX ?= $(shell $(PY) -m pip config get global.index-url 2>/dev/null)
-ifneq ($(strip $(UV_DEFAULT_INDEX)),)
-export UV_DEFAULT_INDEX
+# What the environment holds for other programs decides nothing here.
+export PIP_USER := 0
+unexport PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_HASHES PIP_NO_DEPS
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE UV_EXCLUDE_NEWER UV_REQUIRE_HASHES
+
+# uv does not read pip's configuration: carry the user's own indexes over, here and now only.
+INDEXES = pip_default=$$($(PY) -m pip config get global.index-url 2>/dev/null); \
+  export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$pip_default}}}"; \
+  export UV_INDEX="$${UV_INDEX:-$$PIP_EXTRA_INDEX_URL}" UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; \
+  export UV_INSECURE_HOST="$${UV_INSECURE_HOST:-$$PIP_TRUSTED_HOST}"; \
+  for name in UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS UV_INSECURE_HOST; do \
+    eval "[ -n \"\$$$$name\" ] || unset $$name"; done;
+
+# `make plan | head`: that nobody reads on is no failure of what only prints.
+UNREAD = test $$? = 141
+
+# Whether a Python is one of those that the pinned versions exist for.
+FITS = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+
+# A checkout that was moved is installed again, where it is now.
+ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
@@ -27,13 +46,16 @@ help: ## list the targets
 setup: $(VENV)/.installed ## create .venv with the pinned versions
 
 $(VENV)/.installed: requirements.lock pyproject.toml
+	@$(BIN)/python $(FITS) || $(PY) $(FITS) || \
+	  { echo "error: PY=$(PY) is no Python 3.11, 3.12 or 3.13: name one, as in make setup PY=python3.12"; exit 1; }
 	@echo "setting up $(VENV) (once, 1 to 2 minutes)"
-	@test -x $(BIN)/python || $(PY) -m venv $(VENV) || \
-	  { echo "$(PY) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
-	@$(BIN)/uv pip sync -q -p $(BIN)/python --compile-bytecode requirements.lock
-	@$(BIN)/uv pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
-	@touch $@
+	@$(BIN)/python $(FITS) || { rm -rf $(VENV) && $(PY) -m venv $(VENV); } || { rm -rf $(VENV); \
+	  echo "error: $(PY) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m uv --version 2>/dev/null | grep -q '^uv 0.13.8' || \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
+	@$(INDEXES) $(BIN)/python -m uv pip sync -q -p $(BIN)/python --compile-bytecode requirements.lock
+	@$(BIN)/python -m uv pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
+	@printf '%s' "$(CURDIR)" > $@
 
 sweep: setup ## train what is missing of EXP, collect, report, print the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
@@ -46,13 +68,13 @@ campaign: setup ## EXPS one after the other, in slices of MINUTES: repeat it unt
 	  $(if $(MINUTES),--minutes $(MINUTES)) env.engine=$(ENGINE) $(OVERRIDES)
 
 plan: setup ## what EXP would train, and what it should cost (ALL=1: run by run)
-	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(if $(ALL),--all) $(OVERRIDES)
+	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(if $(ALL),--all) $(OVERRIDES) || $(UNREAD)
 
 collect: setup ## collect and report what is finished of EXP, train nothing
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --collect $(OVERRIDES)
 
 status: setup ## finished, running and missing runs of every experiment, or of the EXP given
-	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES)
+	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES) || $(UNREAD)
 
 report: setup ## render results/ and results/local/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report
@@ -76,16 +98,18 @@ docs: setup ## build docs/ with the results into site/, and check every link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict && echo "open site/index.html"
 
 check: setup ## format, lint, types, import contracts
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/python -m ruff format --check . && $(BIN)/python -m ruff check . && $(BIN)/python -m mypy
+	@$(BIN)/python -c 'from importlinter.cli import lint_imports_command as run; run()'
 
 bench: setup ## measure engines, curves, overhead, start-up and report time; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
 wandb-sync: setup ## upload the runs that W&B has not seen yet
-	@$(BIN)/wandb sync --include-online runs/wandb/*run-*
+	@if ls -d runs/wandb/*run-* >/dev/null 2>&1; then $(BIN)/python -m wandb sync --include-online runs/wandb/*run-*; \
+	  else echo "no W&B runs in runs/wandb yet: train something first"; fi
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 -c pins.in -q \
+	@$(INDEXES) $(BIN)/python -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 -c pins.in -q \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
 
 clean: ## remove the environment and caches; runs/ and results/ stay

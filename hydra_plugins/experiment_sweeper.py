@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 
 @dataclass
@@ -30,9 +30,12 @@ class ExperimentSweeper(Sweeper):
         self.experiment, self.results = experiment, results
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from resnet_repro import errors
+        from resnet_repro import errors, places
 
-        with errors.told():
+        places.stop_the_clock()
+        with errors.told(), read_write(config):
+            for name in places.PATHS:
+                config.env[name] = places.absolute(f"env.{name}", config.env[name])
             self.launcher: Launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )

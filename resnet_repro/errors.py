@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import NoReturn
 
 
@@ -19,6 +20,12 @@ STOPPED = 130
 """The exit code after Ctrl-C, as of a shell's command that SIGINT ends."""
 NOT_READ = 141
 """The exit code when nobody reads the output any more (`make plan | head`), as of a command that SIGPIPE ends."""
+
+OURS = {"MPLBACKEND": "agg"}
+"""Variables that the user's environment holds for other programs, as this one and its processes have them: a
+notebook names a backend for Matplotlib that cannot be loaded outside of it."""
+NOT_OURS = ("PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONINSPECT")
+"""Variables that our processes do not inherit: they would turn a library's warning into the end of a run."""
 
 ELSEWHERE = "or name another folder (env.runs_dir, env.data_dir, --results)"
 SURROUNDINGS = {
@@ -67,6 +74,9 @@ def told() -> Iterator[None]:
 def command(body: Callable[[], int | None]) -> NoReturn:
     """Runs a command and ends the program with the code that it returns (None: 0)."""
     _read_and_print_utf8()
+    os.environ.update(OURS)
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
     try:
         with told():
             code = body() or 0
@@ -74,7 +84,10 @@ def command(body: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         code = STOPPED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
+        # Rich makes an exit of a broken pipe.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at the end either
         code = NOT_READ
     sys.exit(code)
@@ -88,3 +101,6 @@ def _read_and_print_utf8() -> None:
     if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode:
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a λ that the terminal cannot show ends no run
+            stream.reconfigure(errors="backslashreplace")

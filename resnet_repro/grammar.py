@@ -44,7 +44,8 @@ def parse_one(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
     except (HydraException, RecursionError, ValueError) as error:  # ValueError: a number of 5,000 digits
-        raise ConfigError(f"{shown(text)} cannot be read: write key=value, for example model.depth=56") from error
+        example = "'env.runs_dir=\"~/runs\"'" if "=~" in text else "model.depth=56"
+        raise ConfigError(f"{shown(text)} cannot be read: write key=value, for example {example}") from error
     if override.is_add() or override.is_delete():
         raise ConfigError(
             f"{shown(text)}: settings cannot be added or removed; write key=value with a key of "

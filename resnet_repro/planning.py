@@ -13,6 +13,7 @@ from typing import Any
 from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment
 from resnet_repro.grammar import check_count, parse, product
+from resnet_repro.places import settle
 from resnet_repro.settings import compose
 
 
@@ -45,7 +46,7 @@ def expand(blocks: Sequence[Sequence[list[str]]]) -> list[Planned]:
     """The runs of the cells (lists of overrides, each with one value) of several blocks; a repeated run once."""
     runs: dict[str, Planned] = {}
     for cell in itertools.chain.from_iterable(blocks):
-        run = compose(cell)
+        run = settle(compose(cell))
         name = run_id(run)
         runs.setdefault(name, Planned(run, tuple(cell), name))
     return list(runs.values())

@@ -58,7 +58,7 @@ def _check_committed(rows: Mapping[str, Mapping[str, str]]) -> None:
 def _check_file(path: Path) -> None:
     """Refuses an experiment file that differs from what is committed, so that its claims stand before its data."""
     asked = ["git", "-C", str(path.parent), "status", "--porcelain", "--", path.name]
-    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    answer = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
     if answer.returncode != 0:
         raise UserError(f"whether {path} is committed cannot be told: {answer.stderr.strip()}; publish from a checkout")
     if answer.stdout.strip():

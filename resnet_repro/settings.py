@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.config import ConfigError, Run, check
 from resnet_repro.grammar import parse, parse_one
+from resnet_repro.places import stop_the_clock
 from resnet_repro.typed import problem, shown, words
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -185,6 +186,7 @@ def _in_short(error: OmegaConfBaseException) -> str:
 
 
 def _checked(cfg: DictConfig) -> Run:
+    stop_the_clock()
     try:
         run: Run = OmegaConf.to_object(cfg)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, a value left at ???

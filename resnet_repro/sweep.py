@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -27,6 +28,7 @@ from resnet_repro import (
     mirror,
     packs,
     pictures,
+    places,
     planning,
     progress,
     records,
@@ -42,6 +44,8 @@ from resnet_repro.planning import Planned
 from resnet_repro.report import LOCAL
 
 LOG_LINES = 12
+TRIES = 3
+"""Jobs that may end well without a record, as when the process to which they left their run has died."""
 AGAIN = 75
 """The exit code when time is up and runs are left (EX_TEMPFAIL: the same command, repeated, goes on)."""
 
@@ -79,7 +83,7 @@ def train_missing(
     """Trains every run of the plan that has no record, seed by seed; lists all that crashed.
 
     Runs that another process trains are waited for, and taken over should it die: a job that ends well without a
-    record has left its run to another process.
+    record has left its run to another process, or trained somewhere else, which is a failure.
     spec: the experiment whose runs these are; its figures and tables in `results` are kept up to date meanwhile.
     Raises RunsCrashed when some run crashed, ConfigError where the launcher's `pack` and the runs do not go together.
     """
@@ -89,6 +93,7 @@ def train_missing(
     done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
     print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")
     returns: list[JobReturn] = []
+    ended: Counter[str] = Counter()
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
     with nullcontext() if detached or not todo else _shown(planned, launcher, spec, results):
         while todo:
@@ -98,7 +103,7 @@ def train_missing(
             if free:
                 free, launched = _launch(free, launcher, spec.id if spec else None, len(returns))
                 returns += launched
-                failures |= _failures(free, launched)
+                failures |= _failures(free, launched) | _trained_elsewhere(free, launched, ended)
                 jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
             elif detached:
                 print(f"{len(todo)} runs wait or run. The same command, repeated, starts only what does neither.")
@@ -142,7 +147,7 @@ def _launch(
     """Launches the runs, in packs if the launcher knows what that is; each run with what became of it."""
     label = [] if group is None else [f"env.group={group}"]
     formed = _packed(free, launcher)
-    jobs = [[[*plan.overrides, *label] for plan in pack] for pack in formed]
+    jobs = [[[*places.handed(plan.run, plan.overrides), *label] for plan in pack] for pack in formed]
     if isinstance(launcher, packs.PackLauncher):
         returns = launcher.launch_packs(jobs, first)
     else:
@@ -167,6 +172,22 @@ def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict
     }
 
 
+def _trained_elsewhere(
+    launched: Sequence[Planned], returns: Sequence[JobReturn], ended: Counter[str]
+) -> dict[str, str]:
+    """What to say of each run whose job ended well and left nothing where it was expected; counts such ends."""
+    lost = {}
+    for plan, result in zip(launched, returns, strict=True):
+        if result.status is JobStatus.COMPLETED and _record(plan) is None and not records.is_locked(_place(plan)):
+            ended[plan.id] += 1
+            if not (_place(plan) / "lock").exists() or ended[plan.id] >= TRIES:
+                lost[plan.id] = (
+                    f"its job ended well and left neither a record nor a lock in {_place(plan)}; "
+                    "set env.runs_dir to a folder that every job sees under the same path"
+                )
+    return lost
+
+
 def _reason(error: BaseException) -> str:
     """The error in words; the local launcher's jobs send theirs as the words of a RuntimeError."""
     return sentence(error) or traceback.format_exception_only(error)[-1].strip().removeprefix("RuntimeError: ")
@@ -179,7 +200,7 @@ def _list_failures(crashed: Sequence[Planned], reasons: dict[str, str]) -> None:
         log = _place(plan) / "log.txt"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
         print("\n".join(f"    {line}" for line in [f"the end of {log}:", *lines]))
-        print(f"    repeat it alone: {train.command(plan.overrides)}")
+        print(f"    repeat it alone: {train.command(places.handed(plan.run, plan.overrides))}")
 
 
 def sweep(

@@ -27,6 +27,7 @@ from resnet_repro import (
     inputs,
     metrics,
     mirror,
+    places,
     planning,
     progress,
     provenance,
@@ -201,10 +202,12 @@ def main(cfg: DictConfig) -> str:
     """One Hydra job. Returns the run's status, in a sweep also that it was left to another process."""
     overrides = list(HydraConfig.get().overrides.task)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        made = train_pack([(settings.resolve(cfg), overrides)], log=True)
+        run = places.settle(settings.resolve(cfg), Path(HydraConfig.get().runtime.cwd))
+        made = train_pack([(run, overrides)], log=True)
         return made[0]["status"] if made else "left to another process"
     with errors.told():
-        return _train_alone(settings.resolve(cfg), overrides)
+        run = places.settle(settings.resolve(cfg), Path(HydraConfig.get().runtime.cwd))
+        return _train_alone(run, overrides)
 
 
 def _train_alone(run: config.Run, overrides: Sequence[str]) -> str:

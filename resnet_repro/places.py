@@ -1,0 +1,49 @@
+"""Where runs and data lie: every path is resolved once, absolutely, by the process that plans, and handed to its jobs.
+
+So a job that works in another folder, at another time or on another node finds the folder that was meant.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from resnet_repro.config import ConfigError, Run
+
+PATHS = ("runs_dir", "data_dir")
+STARTED = time.localtime()
+
+
+def stop_the_clock() -> None:
+    """Makes `${now:%H-%M}` the time at which this process began; Hydra's own is another one for every run."""
+    OmegaConf.register_new_resolver("now", lambda pattern: time.strftime(pattern, STARTED), replace=True)
+
+
+def settle(run: Run, start: Path | None = None) -> Run:
+    """The run, its paths made absolute: relative ones begin at `start`, by default the working directory."""
+    for name in PATHS:
+        setattr(run.env, name, absolute(f"env.{name}", getattr(run.env, name), start))
+    return run
+
+
+def absolute(key: str, text: str, start: Path | None = None) -> str:
+    """The path with ~ as the user's home folder. Raises ConfigError where there is none."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key} is {text!r}, and this user has no home folder: write the whole path") from error
+    return str((start or Path.cwd()) / path)
+
+
+def handed(run: Run, overrides: Sequence[str]) -> list[str]:
+    """The overrides for a job: with the run's paths as they were resolved here, instead of what was written."""
+    written = tuple(f"env.{name}=" for name in PATHS)
+    paths = [f"env.{name}={_quoted(getattr(run.env, name))}" for name in PATHS]
+    return [text for text in overrides if not text.startswith(written)] + paths
+
+
+def _quoted(path: str) -> str:
+    """A path in Hydra's grammar; in quotes only where it needs them."""
+    plain = all(c.isalnum() or c in "/._-+" for c in path) and path.isascii()
+    return path if plain else "'" + path.replace("'", r"\'") + "'"
