@@ -35,7 +35,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch campaign plan collect status report publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch campaign plan collect status report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ report: setup ## render results/ and results/local/ anew from the collected data
 
 publish: setup ## for maintainers: take what was measured here of EXP to results/, if others can make it again
 	@$(BIN)/python -m resnet_repro.publish $(EXP)
+
+doctor: setup ## does this machine compute what it should: versions, device, locks, disk, W&B, bf16, layers
+	@$(BIN)/python -m resnet_repro.doctor $(OVERRIDES)
 
 verify: setup ## render every committed result again and compare byte for byte
 	@$(BIN)/python -m resnet_repro.report --verify

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,32 @@ from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
 TABLES = ("runs.csv", "curves.csv")
-PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256")
+PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256", "threads", "layout", "devices", "compile")
+RECORDED_LATER = ("threads", "layout", "devices", "compile")
+"""Since 0.2; where one is missing it was not recorded."""
+
+SAME_BITS = ("device", "torch", *RECORDED_LATER)
+"""What must be equal, beside the config and the seed, for two runs to be equal bit for bit: the model of CPU or GPU,
+torch's build, the threads, the memory layout, over how many devices a batch is split, and whether blocks are compiled.
+
+Otherwise sums are taken in another order, and the ReLUs that rounding switches let two runs part within a few steps.
+The engine, the size of a pack, interruptions and the launcher change no bit.
+"""
+
+
+def mixture(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A sentence where these rows of runs.csv were computed in different ways (SAME_BITS); else empty."""
+    rows = list(rows)
+    values = {name: sorted({str(row[name]) for row in rows if row.get(name)}) for name in SAME_BITS}
+    mixed = [f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1]
+    if not mixed:
+        return ""
+    return f"These runs were not all computed in one way ({'; '.join(mixed)}); equal seeds give no equal bits there."
+
+
+def mixture_in(data: Path) -> str:
+    """The same of data/runs.csv."""
+    return mixture(_read_table(data / "runs.csv"))
 
 
 def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:

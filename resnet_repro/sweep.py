@@ -36,7 +36,7 @@ from resnet_repro import (
     terminal,
     train,
 )
-from resnet_repro.collect import collect_runs
+from resnet_repro.collect import collect_runs, mixture_in
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import command, sentence
 from resnet_repro.experiment import Experiment
@@ -259,6 +259,8 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
         return 0
     taken, kept = collect_runs(own, results / spec.id / "data")
     print(f"\n{taken} runs collected" + (f", {kept} kept from before" if kept else ""))
+    if mixed := mixture_in(results / spec.id / "data"):
+        print(mixed)
     if not taken + kept:
         return 0
     code = report.main([spec.id, "--results", str(results)])

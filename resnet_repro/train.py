@@ -157,7 +157,7 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
     flags = status_flags(measured, member.images.train_y, diverged)
     machine = provenance.describe(member.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
-    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3)}
+    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3), **_ways(run.env)}
     return {
         "status": status(flags),
         "status_flags": flags,
@@ -167,6 +167,12 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
         "diverged_step": member.diverged_step,
         "provenance": {**machine, **how, "data_sha256": member.images.sha256},
     }
+
+
+def _ways(env: config.Env) -> dict[str, Any]:
+    """What decides the bits of a run beside its config, its device and torch (collect.SAME_BITS)."""
+    layout = "channels_last" if env.channels_last else "contiguous"
+    return {"threads": env.threads, "layout": layout, "devices": env.devices, "compile": env.compile}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from resnet_repro import records
-from resnet_repro.collect import check_sums, collect_runs
+from resnet_repro.collect import check_sums, collect_runs, mixture
 from resnet_repro.config import columns
 from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
@@ -230,3 +230,19 @@ def test_data_without_checksums_are_of_an_earlier_version_and_get_them(planned, 
     check_sums(tmp_path / "data")
     collect_runs(planned, tmp_path / "data")
     assert contents(tmp_path / "data") == whole
+
+
+# What decides the bits -----------------------------------------------------------------------------------------
+
+
+def test_runs_computed_in_different_ways_are_named_with_what_differs():
+    one = {"device": "CPU A", "torch": "2.13.0", "threads": "1", "layout": "channels_last"}
+    assert mixture([one, one]) == ""
+    said = mixture([one, one | {"threads": "2"}, one | {"layout": "contiguous"}])
+    assert "threads 1 and 2; layout channels_last and contiguous" in said
+    assert "device" not in said
+
+
+def test_what_was_not_recorded_is_no_difference():
+    one = {"device": "CPU A", "torch": "2.13.0", "threads": "1"}
+    assert mixture([one, {"device": "CPU A", "torch": "2.13.0"}, one | {"threads": ""}]) == ""

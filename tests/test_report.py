@@ -98,6 +98,12 @@ def test_missing_runs_are_named_and_leave_claims_incomplete(write_data, tiny):
     assert "Missing: `plain8-s1-" in page
 
 
+def test_runs_computed_in_different_ways_are_said_on_the_page(write_data, tiny):
+    write_data(load("tiny"), tiny / "tiny", lambda s: {"errors": 50.0, "threads": 1 + s["seed"] % 2})
+    report.render("tiny", tiny)
+    assert "not all computed in one way (threads 1 and 2)" in (tiny / "tiny" / "README.md").read_text()
+
+
 def test_the_first_run_alone_gives_a_report(write_data, tiny):
     write_data(load("tiny"), tiny / "tiny", lambda s: {"errors": 1.0} if s["depth"] == 14 and s["seed"] == 0 else None)
     assert [v.verdict for v in report.render("tiny", tiny)] == ["incomplete"]

@@ -64,6 +64,8 @@ def test_the_record_holds_the_measurements_the_config_and_where_they_come_from(t
     assert all(0 <= value <= 100 for value in record["metrics"].values())
     assert record["provenance"]["device"]
     assert record["provenance"]["seconds"] > 0
+    ways = {"threads": 1, "layout": "channels_last", "devices": 1, "compile": False}
+    assert {name: record["provenance"][name] for name in ways} == ways
     assert not list(place(run).glob("checkpoint-*"))
 
 

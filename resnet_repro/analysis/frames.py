@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.collect import PROVENANCE, check_sums
+from resnet_repro.collect import PROVENANCE, RECORDED_LATER, check_sums
 from resnet_repro.config import columns
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
@@ -88,12 +88,13 @@ def _read_runs(path: Path) -> "pd.DataFrame":
 
     # A commit or a hash may consist of digits; an empty field, and nothing else, is missing.
     types: dict[str, type] = dict.fromkeys(["run_id", "status", *PROVENANCE], str) | {"seconds": float}
-    names = ["run_id", *MEASURED]
+    there = pd.read_csv(path, nrows=0).columns
+    names = ["run_id", *(name for name in MEASURED if name in there or name not in RECORDED_LATER)]
     table = pd.read_csv(path, usecols=names, dtype=types, keep_default_na=False, na_values=[""], index_col="run_id")
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise UserError(f"{path} names run {twice[0]} twice; collect the experiment again")
-    return table
+    return table.reindex(columns=MEASURED)
 
 
 def _check_one_data_set(runs: "pd.DataFrame", folder: Path) -> None:

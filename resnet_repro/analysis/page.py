@@ -1,7 +1,7 @@
 """The pages a reader opens first: results/<id>/README.md and results/README.md."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.claims import VERDICTS, Verdict
@@ -10,6 +10,7 @@ from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import estimate, region
 from resnet_repro.analysis.typeset import Table, markdown
 from resnet_repro.analysis.words import quantity as quantity_in_words
+from resnet_repro.collect import PROVENANCE, SAME_BITS, mixture
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import QUANTITIES, SHARES
 
@@ -110,11 +111,16 @@ def _figure(measured: Measured, name: str, caption: str) -> str:
 def _provenance(runs: "pd.DataFrame") -> str:
     rows = [
         [column, str(value), str(count)]
-        for column in ("commit", "device", "torch", "data_sha256")
-        for value, count in runs[column].value_counts(sort=False, dropna=False).sort_index().items()
+        for column in PROVENANCE[1:]
+        if runs[column].notna().any()
+        for value, count in runs[column].fillna("not recorded").value_counts(sort=False).sort_index().items()
     ]
-    hours = f"The runs took {runs['seconds'].sum() / 3600:.2f} hours together."
-    return markdown([("", ""), ("value", ""), ("runs", "")], rows) + f"\n\n{hours}"
+    said = [f"The runs took {runs['seconds'].sum() / 3600:.2f} hours together.", mixture(_recorded(runs))]
+    return markdown([("", ""), ("value", ""), ("runs", "")], rows) + f"\n\n{' '.join(filter(None, said))}"
+
+
+def _recorded(runs: "pd.DataFrame") -> list[dict[Any, Any]]:
+    return runs[list(SAME_BITS)].fillna("").to_dict("records")
 
 
 def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, Experiment]) -> str:

@@ -10,9 +10,12 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from resnet_repro.config import ConfigError, Run
+from resnet_repro.probes.numerics import bf16_per_fp32
 from resnet_repro.training import ranks
 from resnet_repro.training.member import Member
 from resnet_repro.training.module import Pack
+
+log = logging.getLogger(__name__)
 
 
 def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
@@ -59,7 +62,10 @@ def set_up(run: Run) -> torch.device:
         raise ConfigError("env.device=cuda, but torch sees no CUDA device; use env.device=cpu or auto")
     if run.env.engine == "graph" and (run.env.device == "cpu" or not there):
         raise ConfigError("env.engine=graph needs a CUDA device, and there is none to use; use env.engine=eager")
-    return torch.device("cuda" if run.env.device != "cpu" and there else "cpu")
+    device = torch.device("cuda" if run.env.device != "cpu" and there else "cpu")
+    if run.optim.precision == "bf16" and device.type == "cpu" and (factor := bf16_per_fp32("cpu")) > 1:
+        log.warning("bf16 takes %.1f times as long as fp32 on this CPU (measured); use optim.precision=fp32", factor)
+    return device
 
 
 def _train(pack: Pack, device: torch.device) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resnet_repro.config import ConfigError
-from resnet_repro.training.fit import fit
+from resnet_repro.training.fit import fit, set_up
 from resnet_repro.training.member import Member, build
 
 
@@ -59,3 +59,13 @@ def test_the_number_of_threads_is_what_was_asked_for(tiny, digits, tmp_path):
     for threads in (2, 1):
         fit([Member(tiny(f"env.threads={threads}", "optim.steps=0"), digits, tmp_path)], lambda _: None)
         assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("factor", "said"), [(9.5, True), (0.5, False)])
+def test_bf16_on_a_cpu_that_emulates_it_is_said_before_training_with_the_factor(
+    factor, said, tiny, monkeypatch, caplog
+):
+    monkeypatch.setattr("resnet_repro.training.fit.bf16_per_fp32", lambda device: factor)
+    set_up(tiny("optim.precision=bf16", "env.device=cpu"))
+    assert ("9.5 times as long as fp32" in caplog.text) is said
+    assert ("optim.precision=fp32" in caplog.text) is said
