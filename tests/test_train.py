@@ -25,6 +25,7 @@ LONG = (
     "probes.curve_every=4",
     "optim.warmup=error",
     "optim.warmup_error=85",
+    "optim.warmup_every=2",
     "env.checkpoint_seconds=0",
 )
 
