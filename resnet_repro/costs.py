@@ -25,6 +25,9 @@ from resnet_repro.machine import cores, device, visible_gpus
 from resnet_repro.planning import Planned, in_order
 from resnet_repro.provenance import ROOT
 
+ALIKE = 10.0
+"""Runs whose costs differ by more than this factor say nothing of each other: what is not training weighs otherwise."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -66,13 +69,15 @@ class Source:
         return found
 
     def predict(self, run: Run, name: str) -> Prediction | None:
-        """The run's own time, else the time of its nearest in cost, scaled by cost; None without runs on its data."""
+        """The run's own time, else the time of its nearest in cost, scaled by cost; None without any like it."""
         alike = self.by_data.get(run.data.title)
         if name in self.by_id:
             return Prediction(self.by_id[name].seconds, self.by_id[name].device, exact=True)
         if not alike:
             return None
         nearest = min(alike, key=lambda other: abs(math.log(cost(run) / other)))
+        if not 1 / ALIKE <= cost(run) / nearest <= ALIKE:
+            return None
         seconds = fmean(timing.seconds for timing in alike[nearest]) * cost(run) / nearest
         return Prediction(seconds, alike[nearest][0].device, exact=False)
 

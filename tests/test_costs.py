@@ -79,6 +79,13 @@ def test_without_a_run_on_the_same_data_nothing_is_predicted_and_costs_weigh(pla
     assert "not known" in costs.estimate(planned, empty, 2)
 
 
+def test_a_run_of_far_other_cost_is_not_predicted(planned):
+    far = Timing("other", "digits", 11 * cost(planned[0].run), 60.0, "CPU")
+    near = Timing("other", "digits", 9 * cost(planned[0].run), 60.0, "CPU")
+    assert Costs([Source([far])]).predict(planned[0]) is None
+    assert Costs([Source([near])]).predict(planned[0]).seconds == pytest.approx(60 / 9)
+
+
 def test_runs_are_packed_onto_the_slots():
     assert makespan([5, 3, 2, 2], 2) == 7
     assert makespan([5, 3, 2, 2], 1) == 12

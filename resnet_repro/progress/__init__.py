@@ -72,6 +72,8 @@ class Display:
         """Brings the view up to date."""
         self.view.snapshot = self.watch.look()
         self.view.notes = list(self.said)
+        if self.watch.began is not None and self.view.waiting == SWEEPING[1]:
+            self.view.waiting = "The next runs are about to start."
         if self.view.snapshot.done == len(self.view.snapshot.runs):
             self.complete.set()
 
