@@ -112,7 +112,8 @@ def train_missing(
                 time.sleep(1.0)
             todo = [p for p in todo if p.id not in failures and _record(p) is None]
     if spec is None and not detached:
-        terminal.show_runs({_place(p): record for p in planned if (record := _record(p)) is not None})
+        kept = [p for p in planned if p.id not in failures]
+        terminal.show_runs({_place(p): record for p in kept if (record := _record(p)) is not None})
     if failures:
         _list_failures([p for p in planned if p.id in failures], failures)
         raise RunsCrashed(1)

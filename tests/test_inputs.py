@@ -16,7 +16,7 @@ from resnet_repro.config import run_id
 from resnet_repro.errors import UserError, sentence
 from resnet_repro.planning import Planned
 from resnet_repro.settings import compose
-from resnet_repro.sweep import RunsFailed, train_missing
+from resnet_repro.sweep import RunsCrashed, train_missing
 from resnet_repro.train import train, train_pack
 from resnet_repro.training.member import Member
 
@@ -163,7 +163,7 @@ def test_a_sweep_that_is_finished_notices_other_images_and_lists_them(tmp_path, 
     seen = sha(folder)
     images(folder, seed=2)
     capsys.readouterr()
-    with pytest.raises(RunsFailed):
+    with pytest.raises(RunsCrashed):
         train_missing(planned, launcher=object())
     output = capsys.readouterr().out
     assert output.startswith("2 runs: 0 finished already, 0 to train, 2 refused\n")
