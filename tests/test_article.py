@@ -8,9 +8,10 @@ import pytest
 
 from resnet_repro import article as verb
 from resnet_repro import report
-from resnet_repro.analysis import article, citations, tables
-from resnet_repro.analysis.claims import read_verdicts
+from resnet_repro.analysis import article, citations, frames, tables, typeset
+from resnet_repro.analysis.claims import decide, read_verdicts
 from resnet_repro.errors import UserError
+from resnet_repro.experiment import load
 
 NAMES = report.collected(report.RESULTS)
 needs_tex = pytest.mark.skipif(
@@ -147,6 +148,41 @@ def test_without_tex_the_article_is_written_and_one_line_says_what_to_install(re
 def test_an_experiment_without_data_is_refused(results):
     with pytest.raises(UserError, match="tiny"):
         verb.main(["tiny", "--results", str(results)])
+
+
+def test_an_article_on_a_sweep_that_is_not_finished_says_so(write_data, tmp_path):
+    write_data(load("tiny"), tmp_path / "tiny", lambda s: None if s["seed"] else {"errors": 60.0})
+    report.render("tiny", tmp_path)
+    code = article.render(["tiny"], tmp_path)
+    assert "4 of 8 runs are measured" in code
+    assert "Claim 1 cannot be decided yet: 1 run of it is missing." in code
+
+
+def test_nothing_measured_is_nothing_to_write_about(write_data, tmp_path):
+    write_data(load("tiny"), tmp_path / "tiny", lambda s: None)
+    report.render("tiny", tmp_path)
+    with pytest.raises(UserError, match="nothing to write about"):
+        article.render(["tiny"], tmp_path)
+
+
+def test_only_runs_on_the_original_images_are_said_to_be_on_them(text, write_data, tmp_path):
+    name = "shortcut-scale"  # on CIFAR-10
+    folder = tmp_path / name
+    write_data(load(name), folder, lambda s: {"errors": 7.0 + s["seed"] / 10})
+    frame = frames.load(load(name), folder)
+    verdicts = [decide(claim, frame) for claim in frame.experiment.claims]
+    for table in (tables.verdict_table(verdicts, frame), tables.error_table(frame), tables.paper_table(frame)):
+        typeset.write(table, folder)
+    code = article.render([name], tmp_path)
+    assert "No run was made on the images of the original" in text
+    assert "No run was made on the images of the original" not in code
+    assert "scale model" not in code
+    assert rf"\input{{../{name}/paper.tex}}" in code
+
+
+def test_verify_looks_at_the_article_too(results):
+    (results / "paper" / "notes.txt").write_text("mine")
+    assert report.verify([], results) == [f"{results / 'paper' / 'notes.txt'} is extra: nothing makes it"]
 
 
 @needs_tex

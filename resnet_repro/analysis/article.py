@@ -20,6 +20,7 @@ from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.stats import exact_interval
 from resnet_repro.analysis.tables import remark
 from resnet_repro.analysis.typeset import escape
+from resnet_repro.errors import UserError
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Tex(str):
 
 
 def render(names: Sequence[str], results: Path) -> str:
-    """The article on these experiments of a results folder, in LaTeX."""
+    """The article on these experiments of a results folder, in LaTeX. Raises UserError where nothing is measured."""
     import jinja2
 
     template = jinja2.Environment(
@@ -52,6 +53,9 @@ def render(names: Sequence[str], results: Path) -> str:
         finalize=lambda value: value if isinstance(value, Tex) else escape(str(value)),
     ).get_template("article.tex.jinja")
     found = [(frames.load(experiment.load(n), results / n), read_verdicts(results / n / "verdicts.csv")) for n in names]
+    found = [(m, v) for m, v in found if len(v) and m.runs["measured"].any()]
+    if not found:
+        raise UserError(f"{', '.join(names)}: no claims with measured runs, so there is nothing to write about")
     found.sort(key=lambda pair: (-len(pair[1]), pair[0].experiment.id))  # the one with most claims first
     return template.render(_content([m for m, _ in found], [v for _, v in found], results))
 
@@ -109,7 +113,7 @@ def _content(found: Sequence[Measured], verdicts: Sequence[Sequence[Verdict]], r
         "parts": [_part(m, v, results / m.experiment.id) for m, v in zip(found, verdicts, strict=True)],
         "parameters": _parameters(runs),
         "quantities": [QUANTITIES[name].words for name in _errors(found)],
-        "beside": any((results / m.experiment.id / "paper.tex").exists() for m in found),
+        "original": any(name.startswith("CIFAR-10") and not name.startswith("CIFAR-100") for name in data),
         "differences": Tex(differences_table(found)),
         "provenance": Tex(provenance_table(found)),
         "settings": Tex(settings_table(found)),
@@ -167,7 +171,7 @@ def _errors(found: Sequence[Measured]) -> list[str]:
 
 
 def _limits(found: Sequence[Measured], verdicts: Sequence[Verdict], runs: "pd.DataFrame") -> list[str]:
-    first, n = runs.iloc[0], min(v.n for v in verdicts)
+    first, n = runs.iloc[0], min((v.n for v in verdicts if v.n), default=0)
     sizes: Mapping[str, Any] = {k: words.enumerated(map(str, runs[k].unique())) for k in ("width", "steps")}
     limits = [
         f"Scale: networks of width {sizes['width']}, trained for {sizes['steps']} steps with batches of "

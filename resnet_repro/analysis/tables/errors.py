@@ -102,7 +102,8 @@ def _that_fits(
 ) -> Layout:
     """The layout with as many of the errors, the first before the others, as the width has room for."""
     few = [share for share in shares if share == "failed"]  # the failed include the others
-    layouts = [_layout(numbers, keys, metrics[:n], s) for n in range(len(metrics), 0, -1) for s in (shares, few)]
+    counts = range(max(len(metrics), 1), 0, -1)
+    layouts = [_layout(numbers, keys, metrics[:n], s) for n in counts for s in (shares, few)]
     return next((layout for layout in layouts if inches(layout) <= width), layouts[-1])
 
 
