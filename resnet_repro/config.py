@@ -182,6 +182,13 @@ def _lasting(part: Any) -> dict[str, Any]:
     return kept
 
 
+def later_defaults() -> dict[str, Any]:
+    """The column and default of each setting `added` after 0.1.0; reports name one only where a run sets it."""
+    parts = (run_field.default_factory for run_field in fields(Run) if callable(run_field.default_factory))
+    leaves = [leaf for part in parts for leaf in fields(part()) if "added" in leaf.metadata]
+    return {leaf.name: leaf.default for leaf in leaves}
+
+
 def run_id(run: Run) -> str:
     """`resnet56-s3-<10 hex digits of the SHA-256 of science(run)>`."""
     digest = hashlib.sha256(json.dumps(science(run), sort_keys=True).encode()).hexdigest()

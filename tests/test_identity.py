@@ -1,11 +1,12 @@
 """A run made once is found again: no committed id changes, whatever settings are added."""
 
 import csv
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
 from resnet_repro import config, experiment, report
+from resnet_repro.analysis import frames
 from resnet_repro.config import Run, run_id, science
 from resnet_repro.planning import plan
 from resnet_repro.settings import compose
@@ -57,3 +58,13 @@ def test_a_later_setting_is_part_of_the_id_where_it_differs_from_its_default():
 @pytest.mark.parametrize("key", FROZEN)
 def test_a_later_setting_says_since_when_it_is_there(key):
     assert later()[key].metadata["added"] > "0.1.0"
+
+
+def test_a_report_names_a_later_setting_only_where_a_run_sets_it():
+    measured = frames.load(experiment.load("degradation-digits"), report.RESULTS / "degradation-digits")
+    columns = {key.split(".")[1] for key in FROZEN}
+    assert columns < set(measured.settings)
+    assert not columns & set(measured.told)
+    one_sets_it = measured.runs.copy()
+    one_sets_it.iloc[3, one_sets_it.columns.get_loc("order")] = "full_preactivation"
+    assert columns & set(replace(measured, runs=one_sets_it).told) == {"order"}

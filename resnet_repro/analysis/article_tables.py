@@ -16,7 +16,8 @@ PAPER = "He et al. 2015"
 
 def settings_table(found: Sequence[Measured]) -> str:
     """Every setting with its value, or its values by experiment."""
-    names = [name for name in found[0].settings if name != "seed"]
+    told = {name for measured in found for name in measured.told}
+    names = [name for name in found[0].settings if name in told - {"seed"}]
     rows = [[words.setting(name), _by_experiment({m.experiment.id: _values(m.runs, name) for m in found})]
             for name in [*names, "seed"]]  # fmt: skip
     caption = "Every setting of the runs. Where experiments differ, each is named."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.collect import PROVENANCE, RECORDED_LATER, check_sums
-from resnet_repro.config import columns
+from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import METRICS, SHARES
@@ -38,6 +38,12 @@ class Measured:
     def data(self) -> str:
         """The titles of the data sets, `digits` or `CIFAR-10 and CIFAR-100`."""
         return " and ".join(self.runs["data"].unique())
+
+    @property
+    def told(self) -> list[str]:
+        """The settings that a report lists: not those added after 0.1.0 that every run leaves at their default."""
+        later = later_defaults()
+        return [k for k in self.settings if k not in later or any(v != later[k] for v in self.runs[k])]
 
     def select(self, where: dict[str, Any]) -> "pd.DataFrame":
         """The planned runs that `where` selects, by the rule of `planning.selects`."""

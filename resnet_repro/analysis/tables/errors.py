@@ -133,7 +133,7 @@ def _following(measured: Measured, keys: Sequence[str]) -> list[str]:
 
 def _fixed(measured: Measured, settings: Sequence[str]) -> str:
     """What all runs have in common."""
-    fixed = [k for k in measured.settings if k not in {*settings, "seed", "data"}]
+    fixed = [k for k in measured.told if k not in {*settings, "seed", "data"}]
     return f"Fixed: {'; '.join(f'{words.setting(k)}: {words.value(k, measured.runs[k].iloc[0])}' for k in fixed)}."
 
 
