@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_repro import costs, errors, experiment, planning
-from resnet_repro.sweep import AGAIN, LOCAL
+from resnet_repro import costs, errors, experiment, memory, planning, settings
+from resnet_repro.sweep import AGAIN, LOCAL, check_minutes
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
 COLLECTING = 20.0
@@ -54,7 +54,11 @@ def main() -> int:
     options = parser.parse_intermixed_args()
     names = options.experiments.split(",")
     sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
-    _announce({name: planning.plan(experiment.load(name), options.overrides) for name in names}, options)
+    check_minutes(options.minutes)
+    settings.check_hydra([f"hydra/launcher={options.launcher}"])
+    planned = {name: planning.plan(experiment.load(name), options.overrides) for name in names}
+    memory.check(plan.run for plans in planned.values() for plan in plans)
+    _announce(planned, options)
     commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)
     if code == AGAIN:

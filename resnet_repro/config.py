@@ -16,9 +16,18 @@ from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
 from resnet_repro.families import FAMILIES, wrong_depth
+from resnet_repro.typed import shown
 
 PROTOCOL = 1
 """Raised when an unchanged config would train differently; tests/training/golden.csv guards it."""
+
+
+LARGEST = 10**9
+"""A number of a run at most: larger ones leave the range of fp32, or describe a run that never ends."""
+LONGEST = 1000
+"""Characters of a text at most."""
+TRAINING_IMAGES = {"digits": 1500, "cifar10": 50000, "cifar100": 50000}
+"""Images of the full training set; a folder's are known only to who lists them (data.load)."""
 
 
 class ConfigError(UserError):
@@ -138,10 +147,12 @@ class Env:
     data_dir: str = setting("data", help="where data sets lie, or your own images")
     download: bool = setting(True, help="download a data set that is not there")
     device: str = choice("auto", "cpu", "cuda", help="auto: a GPU if there is one")
-    devices: int = number(1, low=1, help="devices that share a batch; the numbers are those of one, up to rounding")
+    devices: int = number(
+        1, low=1, high=1024, help="devices that share a batch; the numbers are those of one, up to rounding"
+    )
     engine: str = choice("eager", "graph", help="graph: the step as a CUDA graph, for packs of runs on one GPU")
     compile: bool = setting(False, help="the blocks through torch.compile: for a GPU; on a CPU it is slower")
-    threads: int = number(1, low=1, help="CPU threads per device")
+    threads: int = number(1, low=1, high=1024, help="CPU threads per device")
     channels_last: bool = setting(True, help="memory layout of the images; faster on a CPU")
     checkpoint_seconds: float = number(15.0, low=0, help="at least so long between checkpoints")
     wandb: str = choice("offline", "online", "disabled", help="the mirror in Weights & Biases")
@@ -229,14 +240,30 @@ def _check_fields(part: Any) -> None:
     for leaf in fields(part):
         value, rule = getattr(part, leaf.name), leaf.metadata
         if "choices" in rule and value not in rule["choices"]:
-            near = difflib.get_close_matches(str(value), rule["choices"], n=1)
+            near = difflib.get_close_matches(str(value)[:100], rule["choices"], n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ConfigError(f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {value!r}{hint}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{prefix}{leaf.name} must be finite, got {value}")
-        if "low" in rule and value is not None and not rule["low"] <= value <= rule["high"]:
-            allowed = f"at least {rule['low']}" + ("" if math.isinf(rule["high"]) else f" and at most {rule['high']}")
-            raise ConfigError(f"{prefix}{leaf.name} must be {allowed}, got {value}")
+            raise ConfigError(
+                f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {shown(value)}{hint}"
+            )
+        if isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST):
+            raise ConfigError(
+                f"{prefix}{leaf.name} must be one line of at most {LONGEST} characters that can be printed, "
+                f"got {shown(value)}"
+            )
+        for one in value if isinstance(value, list) else [value]:
+            _check_number(f"{prefix}{leaf.name}", one, rule.get("low", -math.inf), rule.get("high", math.inf))
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    if not isinstance(value, int | float):
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be finite, got {value}")
+    if not low <= value <= high:
+        allowed = f"at least {low}" + ("" if math.isinf(high) else f" and at most {high}")
+        raise ConfigError(f"{name} must be {allowed}, got {shown(value)}")
+    if math.isinf(high) and abs(value) > LARGEST:
+        raise ConfigError(f"{name} must be at most {LARGEST:,} in size, got {shown(value)}")
 
 
 def _rules(run: Run) -> Iterable[tuple[bool, str]]:
@@ -293,7 +320,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     yield d.title.strip() == "", "data.title is empty: name the data set as tables and figures should show it"
     yield (
         o.milestones != sorted(set(o.milestones)) or any(s <= 0 for s in o.milestones),
-        f"optim.milestones must be rising positive steps, got {o.milestones}",
+        f"optim.milestones must be rising positive steps, got {shown(o.milestones)}",
     )
     yield (
         o.warmup_every is not None and p.curve_every % o.warmup_every != 0,
@@ -309,6 +336,16 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     yield (
         p.eval_every % p.curve_every != 0,
         f"probes.eval_every must be a multiple of probes.curve_every ({p.curve_every}), got {p.eval_every}",
+    )
+    yield (
+        m.shortcut_pad == "split" and m.width % 2 != 0,
+        f"model.shortcut_pad=split puts half of the new channels on each side: model.width must be even, got {m.width}",
+    )
+    images = TRAINING_IMAGES.get(d.name, o.batch) * (9 if d.split == "45k" else 10) // 10
+    yield (
+        d.name in TRAINING_IMAGES and d.last_batch == "drop" and o.batch > images,
+        f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
+        f"would be full; use at most {images}, or data.last_batch=keep",
     )
     yield o.nesterov and o.momentum == 0, "optim.nesterov=true needs optim.momentum > 0, got 0"
     yield o.clip == 0, "optim.clip=0 would stop all learning; null switches clipping off"

@@ -159,7 +159,7 @@ def _content(path: Path, above: Sequence[Path]) -> Any:
     if not base.is_file() or base in (*above, path):
         raise ConfigError(
             f"{path}: base must be another experiment ({', '.join(ids())}) that does not lead back here, "
-            f"got {content['base']!r}"
+            f"got {shown(content['base'])}"
         )
     origin = _content(base, (*above, path))
     if not isinstance(origin, dict):
@@ -199,7 +199,7 @@ def _check_grid(grid: Any, path: Path) -> None:
         raise ConfigError(f"{path}: grid must be a list of mappings from settings to values, got {shown(grid)}")
     for key, values in itertools.chain.from_iterable(block.items() for block in grid):
         if values == []:
-            raise ConfigError(f"{path}: the grid gives no value for {key}; name one, or leave the key out")
+            raise ConfigError(f"{path}: the grid gives no value for {shown(key)}; name one, or leave the key out")
 
 
 def _check_names(names: list[Any], what: str) -> None:
@@ -214,10 +214,12 @@ def _check_names(names: list[Any], what: str) -> None:
 def _check_claim(claim: Claim, path: Path) -> None:
     where = f"{path}: claim {claim.id!r}"
     if claim.metric not in [*QUANTITIES]:
-        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS + SHARES)}, got {claim.metric!r}")
+        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS + SHARES)}, got {shown(claim.metric)}")
     ends = claim.region
     if len(ends) != 2 or not ends[0] < ends[1]:
-        raise ConfigError(f"{where}: region must be [low, high], two numbers with low < high, got {claim.region!r}")
+        raise ConfigError(
+            f"{where}: region must be [low, high], two numbers with low < high, got {shown(claim.region)}"
+        )
     if claim.metric in SHARES and claim.minus is not None:
         raise ConfigError(f"{where}: a share of seeds ({claim.metric}) takes no `minus`; make it two claims")
 
@@ -225,12 +227,12 @@ def _check_claim(claim: Claim, path: Path) -> None:
 def _check_figure(figure: Figure, path: Path) -> None:
     where = f"{path}: figure {figure.name!r}"
     if figure.draw not in DRAWINGS:
-        raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {figure.draw!r}")
+        raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {shown(figure.draw)}")
     if not figure.y or not all(metric in [*METRICS] for metric in figure.y):
-        raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {figure.y!r}")
+        raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {shown(figure.y)}")
     if figure.scale not in SCALES:
-        raise ConfigError(f"{where}: scale must be one of {', '.join(SCALES)}, got {figure.scale!r}")
+        raise ConfigError(f"{where}: scale must be one of {', '.join(SCALES)}, got {shown(figure.scale)}")
     if same(figure.name).endswith(FIGURE_SIZES[1:]):
         raise ConfigError(f"{where}: no figure's name ends in {' or '.join(FIGURE_SIZES[1:])}, which are sizes of one")
     if figure.paper is not None and not (PAPER / f"{named(figure.paper, f'{where}: paper')}.csv").exists():
-        raise ConfigError(f"{where}: no published curve {figure.paper!r} in {PAPER}; leave paper out")
+        raise ConfigError(f"{where}: no published curve {shown(figure.paper)} in {PAPER}; leave paper out")

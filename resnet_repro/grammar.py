@@ -29,8 +29,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     Raises ConfigError for what Hydra's grammar refuses, and for additions and deletions (`+`, `~`):
     a run has a fixed set of settings.
     """
-    parsed = [parse_one(text) for text in overrides]
-    return [o for o in parsed if o.key_or_group.split(".")[0].split("/")[0] != "hydra"]
+    return [o for o in map(parse_one, overrides) if not of_hydra(o)]
+
+
+def of_hydra(override: Override) -> bool:
+    """Whether it is one of Hydra's own settings (`hydra.verbose=true`, `hydra/launcher=basic`)."""
+    return re.split("[./]", override.key_or_group)[0] == "hydra"
 
 
 @lru_cache(maxsize=2**17)

@@ -14,7 +14,8 @@ from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment
 from resnet_repro.grammar import check_count, parse, product
 from resnet_repro.places import settle
-from resnet_repro.settings import compose
+from resnet_repro.settings import check_hydra, compose
+from resnet_repro.typed import cut, shown
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]
     one with several values (`seed=0,1`) multiplies the grid.
     Raises ConfigError for a bad cell, and for a claim or figure that selects no run of the unchanged grid.
     """
+    if chosen := [text for text in overrides if text.startswith("hydra.sweeper")]:
+        raise ConfigError(f"{shown(chosen[0])}: the experiment is {experiment.id}; leave this out")
+    check_hydra(overrides)
     planned = expand([_cells(block, overrides) for block in experiment.grid])
     for plan in planned:
         if plan.run.env.group == Env.group:  # W&B shows the runs of an experiment as a group
@@ -114,15 +118,15 @@ def _check_distinguishable(rows: list[dict[str, Any]], place: str) -> None:
 def _check_columns(names: Iterable[str], rows: list[dict[str, Any]], place: str) -> None:
     for name in names:
         if name not in rows[0]:
-            raise ConfigError(f"{place}: no column {name!r}; columns are {', '.join(rows[0])}")
+            raise ConfigError(f"{place}: no column {shown(name)}; columns are {', '.join(rows[0])}")
 
 
 def _selected(where: dict[str, Any], rows: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
     _check_columns(where, rows, place)
     found = [row for row in rows if selects(where, row)]
     if not found:
-        there = "; ".join(f"{k} is {', '.join(dict.fromkeys(str(row[k]) for row in rows))}" for k in where)
-        raise ConfigError(f"{place}: {where} selects no run of the grid, in which {there}")
+        there = "; ".join(f"{k} is {cut(', '.join(dict.fromkeys(str(row[k]) for row in rows)))}" for k in where)
+        raise ConfigError(f"{place}: {shown(where)} selects no run of the grid, in which {there}")
     return found
 
 
@@ -134,11 +138,13 @@ def _seeds(side: dict[str, Any], claim: Claim, rows: list[dict[str, Any]], place
         raise ConfigError(f"{place}: valid_error, which best_over selects by, needs data.split=45k")
     vary = [k for k in found[0] if k not in ("seed", claim.best_over) and len({str(row[k]) for row in found}) > 1]
     if vary:
-        raise ConfigError(f"{place}: {side} leaves {', '.join(vary)} open; a claim compares one network per seed")
+        raise ConfigError(
+            f"{place}: {shown(side)} leaves {', '.join(vary)} open; a claim compares one network per seed"
+        )
     seeds: dict[Any, list[int]] = {}
     for row in found:
         seeds.setdefault(row[claim.best_over] if claim.best_over else None, []).append(row["seed"])
     first = sorted(next(iter(seeds.values())))
     if any(sorted(other) != first for other in seeds.values()):
-        raise ConfigError(f"{place}: {side} has other seeds for other values of {claim.best_over}: {seeds}")
+        raise ConfigError(f"{place}: {shown(side)} has other seeds for other values of {claim.best_over}: {seeds}")
     return first

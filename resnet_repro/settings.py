@@ -16,16 +16,20 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.config import ConfigError, Run, check
-from resnet_repro.grammar import parse, parse_one
+from resnet_repro.grammar import of_hydra, parse, parse_one
 from resnet_repro.places import stop_the_clock
 from resnet_repro.typed import problem, shown, words
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "task")
+HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.sweeper.experiment", "hydra.sweeper.results", "hydra.verbose",
+         "hydra.job.", "hydra/job_logging", "hydra/hydra_logging")  # fmt: skip
+"""How those of Hydra's keys begin that can be overridden; its mode and its sweeper make a sweep one of ours."""
 
 
 def compose(overrides: Sequence[str]) -> Run:
@@ -112,13 +116,38 @@ def _composed(groups: tuple[str, ...]) -> DictConfig:
     """Hydra's composition of a choice of groups: 50 ms each, hence once."""
     for text in groups:
         _check_group(parse_one(text))
+    return OmegaConf.merge(OmegaConf.structured(Run), _by_hydra(groups))  # type: ignore[return-value]
+
+
+def _by_hydra(overrides: Sequence[str]) -> DictConfig:
     application, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra_compose("config", overrides=list(groups))
+            return hydra_compose("config", overrides=list(overrides))
     finally:  # the sweeper composes inside a running Hydra application
         GlobalHydra.instance().hydra = application
-    return OmegaConf.merge(OmegaConf.structured(Run), cfg)  # type: ignore[return-value]
+
+
+def check_hydra(overrides: Sequence[str]) -> None:
+    """Refuses, of Hydra's own settings, those that are unknown, and those that a sweep of ours does not survive."""
+    own = [o for o in map(parse_one, overrides) if of_hydra(o)]
+    for override in own:
+        key = override.key_or_group
+        if override.is_sweep_override() or not key.startswith(HYDRA) or key.endswith("_target_"):
+            raise ConfigError(
+                f"{shown(override.input_line)}: of Hydra's own settings, those that begin with {', '.join(HYDRA)} can "
+                "be set, each to one value; leave this one out"
+            )
+    if own:
+        _check_by_hydra(tuple(o.input_line or "" for o in own))
+
+
+@lru_cache(maxsize=64)
+def _check_by_hydra(overrides: tuple[str, ...]) -> None:
+    try:
+        _by_hydra(overrides)
+    except (HydraException, ValueError) as error:
+        raise ConfigError(f"{', '.join(overrides)}: Hydra says: {' '.join(str(error).split())}") from error
 
 
 def _set(cfg: DictConfig, override: Override) -> None:

@@ -25,6 +25,7 @@ from resnet_repro import (
     experiment,
     inputs,
     listing,
+    memory,
     mirror,
     packs,
     pictures,
@@ -32,6 +33,7 @@ from resnet_repro import (
     planning,
     progress,
     records,
+    settings,
     slurm,
     terminal,
     train,
@@ -46,6 +48,8 @@ from resnet_repro.report import LOCAL
 LOG_LINES = 12
 TRIES = 3
 """Jobs that may end well without a record, as when the process to which they left their run has died."""
+LONGEST = 1_000_000
+"""Minutes that a sweep can be given at most, about two years: a timer holds no more."""
 AGAIN = 75
 """The exit code when time is up and runs are left (EX_TEMPFAIL: the same command, repeated, goes on)."""
 
@@ -77,6 +81,14 @@ def limited(minutes: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def check_minutes(minutes: float | None) -> None:
+    """Raises ConfigError for a time that is none."""
+    if minutes is not None and not 0 < minutes <= LONGEST:
+        raise ConfigError(
+            f"--minutes must be above 0 and at most {LONGEST:,}, got {minutes:g}; leave it out for no limit"
+        )
+
+
 def train_missing(
     planned: Sequence[Planned], launcher: Launcher, spec: Experiment | None = None, results: Path | None = None
 ) -> list[JobReturn]:
@@ -89,6 +101,7 @@ def train_missing(
     """
     failures = inputs.refused(planned)
     todo = [p for p in planning.in_order(planned) if p.id not in failures and _record(p) is None]
+    memory.check(plan.run for plan in todo)
     _packed(todo, launcher)  # what does not go together is refused before anything starts
     done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
     print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")
@@ -209,6 +222,7 @@ def sweep(
 ) -> int:
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
     planned = planning.plan(spec, overrides)
+    memory.check(plan.run for plan in planned)
     known = costs.known(Path(planned[0].run.env.runs_dir))
     print("\n".join(costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results)), flush=True)
     sweeper = [f"hydra.sweeper.experiment={spec.id}", f"hydra.sweeper.results={planning.override_text(str(results))}"]
@@ -288,16 +302,17 @@ def main() -> int:
 
 
 def _run(spec: Experiment, options: argparse.Namespace) -> int:
+    check_minutes(options.minutes)
+    settings.check_hydra([f"hydra/launcher={options.launcher}"])
     if options.plan:
         planned = planning.plan(spec, options.overrides)
+        memory.check(plan.run for plan in planned)
         slots = costs.at_once(options.launcher, options.overrides)
         known = costs.known(Path(planned[0].run.env.runs_dir))
         listing.plan(planned, known, slots, options.all)
         return 0
     if options.collect:
         return collect(spec, options.overrides, options.results)
-    if options.minutes is not None and options.minutes <= 0:
-        raise ConfigError(f"--minutes must be above 0, got {options.minutes:g}")
     return sweep(spec, options.launcher, options.overrides, options.results, options.minutes)
 
 

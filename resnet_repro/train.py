@@ -25,6 +25,7 @@ from resnet_repro import (
     errors,
     grammar,
     inputs,
+    memory,
     metrics,
     mirror,
     places,
@@ -243,8 +244,8 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     if any(a.startswith("-") and a not in ("-m", "--multirun") for a in arguments):
         return  # --hydra-help, completion: Hydra's own
     overrides = [a for a in arguments if not a.startswith("-")]
-    for cell in grammar.product(overrides) if multirun else [overrides]:
-        settings.compose(cell)
+    settings.check_hydra(overrides)
+    memory.check(settings.compose(cell) for cell in (grammar.product(overrides) if multirun else [overrides]))
 
 
 if __name__ == "__main__":

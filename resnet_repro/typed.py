@@ -4,6 +4,7 @@ A value's type is asked of the annotations alone, so that a new field is checked
 """
 
 import dataclasses
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin
@@ -35,17 +36,15 @@ def _problems(value: Any, hint: Any, place: str) -> Iterator[str]:
 def fits(value: Any, hint: Any) -> bool:
     """Whether the value has the annotated type; an integer is a number, true and false are none."""
     origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is list:
         return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, int | float if hint is float else dict if hint not in WORDS else hint)
+    if isinstance(value, int) and not isinstance(value, bool) and hint is float:
+        return abs(value) <= sys.float_info.max
+    return type(value) is (hint if hint in WORDS else dict)
 
 
 def words(hint: Any) -> str:
@@ -61,5 +60,9 @@ def words(hint: Any) -> str:
 
 def shown(value: Any) -> str:
     """The value as a message shows it: in one line, cut where it is long."""
-    text = repr(value)
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning and its length."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"

@@ -116,7 +116,7 @@ MISTAKES = [
     ({"grid": []}, ["grid must be a list", "[]"]),
     ({"grid": {"seed": [0]}}, ["grid must be a list", "{'seed': [0]}"]),
     ({"grid": ["seed"]}, ["each of grid must be a mapping", "'seed'"]),
-    ({"grid": [{"seed": []}]}, ["no value for seed"]),
+    ({"grid": [{"seed": []}]}, ["no value for 'seed'"]),
     ({"grid": [{"model.dpeth": [20]}]}, ["model.dpeth", "model.depth"]),
     ({"grid": [{"model.depth": [20, 21]}]}, ["21", "6n + 2"]),
     ({"grid": [{"optim.milestones": [100, 200]}]}, ["optim.milestones", "a list of integers", "100"]),

@@ -1,0 +1,79 @@
+"""Whether a run can fit into memory: an estimate from its settings, without building the network.
+
+It counts what training must hold at least, so it refuses nothing that would work: weights, gradients and momentum,
+and the outputs that the backward pass needs. What libraries and workspaces take comes on top.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from resnet_repro.config import ConfigError, Run
+from resnet_repro.families import FAMILIES, stages
+from resnet_repro.machine import visible_gpus
+
+SIDE = {"digits": 8, "cifar10": 32, "cifar100": 32, "folder": 8}
+"""Pixels on a side; of a folder's images, which are not looked at, a low guess."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def check(runs: Iterable[Run]) -> None:
+    """Raises ConfigError for the first run that needs more memory than this machine has."""
+    there = available()
+    for run in runs:
+        needed = weights(run) + (0 if _on_gpu(run) else activations(run))
+        if needed > there:
+            raise ConfigError(
+                f"model.width={run.model.width}, model.depth={run.model.depth} and optim.batch={run.optim.batch} need "
+                f"at least {_gigabytes(needed)} of memory, and there are {_gigabytes(there)}: lower one of them"
+            )
+
+
+def weights(run: Run) -> int:
+    """Bytes of the blocks' convolutions, their gradients and their momentum (fp32).
+
+    Of a block with c channels: two 3 x 3 convolutions, or a bottleneck's 4c -> c -> c -> 4c; the first of a stage has
+    fewer inputs. Stem, last layer, norms and projections are left out.
+    """
+    basic = run.model.block == "basic"
+    count = 0
+    for number, (blocks, c, _) in enumerate(_stages(run)):
+        count += (18 * blocks * c**2 - (9 * c**2 // 2 if number else 0)) if basic else (17 * blocks - 3) * c**2
+    return 12 * count
+
+
+def activations(run: Run) -> int:
+    """Bytes that the backward pass of one step needs: each convolution's output, and what the norm makes of it."""
+    outputs = {"basic": 2, "bottleneck": 6}[run.model.block]
+    numbers = sum(outputs * blocks * c * side**2 for blocks, c, side in _stages(run))
+    kept = 1 if run.model.norm == "none" else 2
+    return run.optim.batch // run.env.devices * numbers * kept * (2 if run.optim.precision == "bf16" else 4)
+
+
+def _stages(run: Run) -> Iterator[tuple[int, int, int]]:
+    """Of each stage: its blocks, the channels of their 3 x 3 convolutions, pixels on a side."""
+    model = run.model
+    side = SIDE[run.data.name] // FAMILIES[model.family].reduction
+    for number, blocks in enumerate(stages(model.family, model.depth, model.block)):
+        yield blocks, model.width * 2**number, side // 2**number
+
+
+@lru_cache(maxsize=1)
+def available() -> int:
+    """Bytes of this machine's memory, or of what its control group may take, if that is less."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in LIMITS:
+        try:
+            found.append(int(limit.read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # not there, or `max`
+            continue
+    return min(found)
+
+
+def _on_gpu(run: Run) -> bool:
+    return run.env.device == "cuda" or (run.env.device == "auto" and bool(visible_gpus()))
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB"
