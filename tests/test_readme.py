@@ -3,7 +3,10 @@
 import csv
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from resnet_repro import experiment
 
@@ -11,16 +14,30 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_shows_the_committed_verdicts_of_the_default_experiment():
-    with open(ROOT / "results" / "degradation-digits" / "verdicts.csv", newline="", encoding="utf-8") as file:
-        verdicts = list(csv.DictReader(file))
+def committed(name):
+    with open(ROOT / "results" / name / "verdicts.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_readme_shows_committed_verdicts_of_the_default_experiment_as_they_are():
+    verdicts = {verdict["says"]: verdict for verdict in committed("degradation-digits")}
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("|")]
-    shown = {row[0]: row for row in rows}
-    for verdict in verdicts:
-        _, estimate, n, decided = shown[verdict["says"]]
+    shown = [row for row in rows if row[0] in verdicts]
+    assert len(shown) >= 3
+    for says, estimate, n, decided in shown:
+        verdict = verdicts[says]
         assert decided == f"**{verdict['verdict']}**"
         assert n == verdict["n"]
         assert float(re.sub("−", "-", estimate.split()[0])) == round(float(verdict["estimate"]), 2)
+
+
+@pytest.mark.parametrize("name", ["degradation-digits", "batchnorm-digits", "shortcut-scale-digits"])
+def test_the_readme_counts_the_verdicts_of_each_experiment(name):
+    command = "make sweep" if name == "degradation-digits" else f"make sweep EXP={name}"
+    (said,) = re.findall(rf"`{command}`: ([^|]*) \|", README)
+    verdicts = Counter(verdict["verdict"] for verdict in committed(name))
+    said = re.sub(r" of \d+( claims)?", "", said)
+    assert {verdict: int(count) for count, verdict in re.findall(r"(\d+) (\w+)", said)} == verdicts
 
 
 def test_every_make_target_and_experiment_the_readme_names_exists():
