@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,26 +57,12 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
     there does not match its checksums, or where runs on one title saw different data.
     """
     check_sums(data)
-    old_runs, old_curves = _read_table(data / "runs.csv"), _read_table(data / "curves.csv")
-    kept_runs = {old["run_id"]: old for old in old_runs}
-    kept_curves: dict[str, list[dict[str, str]]] = {}
-    for point in old_curves:
-        kept_curves.setdefault(point["run_id"], []).append(point)
-    runs: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    taken = 0
-    for plan in planned:
-        record = records.read(records.folder(plan.run, plan.id))
-        if record is not None:
-            taken += 1
-            runs.append(row(plan, record))
-            curves += [
-                {"run_id": plan.id, "step": step, "metric": metric, "value": repr(value)}
-                for step, metric, value in records.read_curves(records.folder(plan.run, plan.id))
-            ]
-        elif plan.id in kept_runs:
-            runs.append(kept_runs[plan.id])
-            curves += kept_curves.get(plan.id, [])
+    taken = {plan.id: found for plan in planned if (found := _found(plan)) is not None}
+    rows = {old["run_id"]: old for old in _read_table(data / "runs.csv")} | {k: new for k, (new, _) in taken.items()}
+    runs = [rows[plan.id] for plan in planned if plan.id in rows]
+    kept = {plan.id for plan in planned if plan.id in rows and plan.id not in taken}
+    points = _kept_points(data, kept) | {k: lines for k, (_, lines) in taken.items()}
+    curves = [f"{plan.id},{line}\n" for plan in planned for line in points.get(plan.id, [])]
     if runs:
         _check_one_data_set(runs, data)
         names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
@@ -84,10 +70,25 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
             data,
             {
                 "runs.csv": _table([*names, *PROVENANCE], runs),
-                "curves.csv": _table(["run_id", "step", "metric", "value"], curves),
+                "curves.csv": f"run_id,{records.CURVES_HEADER}{''.join(curves)}".encode(),
             },
         )
-    return taken, len(runs) - taken
+    return len(taken), len(runs) - len(taken)
+
+
+def _found(plan: Planned) -> tuple[dict[str, Any], list[str]] | None:
+    """A finished run's row of runs.csv, and the lines of its curves."""
+    found = records.read_with_curves(records.folder(plan.run, plan.id))
+    return None if found is None else (row(plan, found[0]), found[1])
+
+
+def _kept_points(data: Path, names: Set[str]) -> dict[str, list[str]]:
+    """The lines of data/curves.csv that belong to the runs named, without those names."""
+    kept: dict[str, list[str]] = {}
+    for point in _read_table(data / "curves.csv") if names else []:
+        if point["run_id"] in names:
+            kept.setdefault(point["run_id"], []).append(f"{point['step']},{point['metric']},{point['value']}")
+    return kept
 
 
 def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
@@ -107,9 +108,9 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 def _table(names: list[str], rows: list[dict[str, Any]]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({k: "" if row.get(k) is None else row[k] for k in names} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([row.get(name) for name in names] for row in rows)  # None is written as nothing
     return text.getvalue().encode()
 
 

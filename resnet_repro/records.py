@@ -155,43 +155,60 @@ def read(place: Path) -> dict[str, Any] | None:
 
     curves.csv is complete before record.json appears, so a reader needs no lock.
     """
-    path = place / "record.json"
+    found = read_with_curves(place)
+    return None if found is None else found[0]
+
+
+def read_with_curves(place: Path) -> tuple[dict[str, Any], list[str]] | None:
+    """The same, and the lines `step,metric,value` of its curves, as they are written."""
     try:
-        content = path.read_bytes()
+        content = _content(place, "record.json")
     except FileNotFoundError:
         return None
-    why = _damage(content, place)
-    if why:
-        set_aside(path, why)
-        return None
-    return json.loads(content)
-
-
-def _damage(content: bytes, place: Path) -> str:
-    """What is wrong with a record, in words; empty when it is sound."""
     try:
         record = json.loads(content)
-        if record["sha256"] != _record_digest(record):
-            return "does not match its own hash"
-        if _digest((place / "curves.csv").read_bytes()) != record["curves_sha256"]:
-            return "does not match its curves.csv"
+        curves = _content(place, "curves.csv")
+        why = _damage(record, curves)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        return f"is not readable ({type(error).__name__})"
+        why = f"is not readable ({type(error).__name__})"
+    if why:
+        set_aside(place / "record.json", why)
+        return None
+    return record, curves.decode().split("\n")[1:-1]
+
+
+def _content(place: Path, name: str) -> bytes:
+    with open(f"{place}/{name}", "rb") as file:
+        return file.read()
+
+
+def _damage(record: dict[str, Any], curves: bytes) -> str:
+    """What is wrong with a record, in words; empty when it is sound."""
+    if record["sha256"] != _record_digest(record):
+        return "does not match its own hash"
+    if record["curves_sha256"] != _digest(curves):
+        return "does not match its curves.csv"
     return ""
 
 
 def state(place: Path) -> str:
     """`missing`, `running`, `interrupted` (has a checkpoint), `crashed` (began), or the finished run's status."""
-    # In this order, so that a run that begins or ends meanwhile is not taken for one that crashed.
-    began = (place / "run.json").exists() or (place / "log.txt").exists()
-    interrupted = any(place.glob("checkpoint-*.ckpt"))
-    running = is_locked(place)
-    record = read(place)
+    try:
+        names = os.listdir(place)
+    except FileNotFoundError:
+        return "missing"
+    # The lock is asked for after the names and before the record (unless that is there already), so that a run that
+    # begins or ends meanwhile is not taken for one that crashed.
+    record = read(place) if "record.json" in names else None
+    running = record is None and is_locked(place)
+    record = record or read(place)
     if record is not None:
         return record["status"]
     if running:
         return "running"
-    return "interrupted" if interrupted else "crashed" if began else "missing"
+    if any(name.startswith("checkpoint-") and name.endswith(".ckpt") for name in names):
+        return "interrupted"
+    return "crashed" if {"run.json", "log.txt"} & set(names) else "missing"
 
 
 # Curves --------------------------------------------------------------------------------------------------------
