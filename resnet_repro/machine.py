@@ -1,6 +1,9 @@
 """What this machine has, told without torch."""
 
+import ctypes
 import os
+import signal
+import sys
 from pathlib import Path
 
 from resnet_repro.provenance import device_name
@@ -31,3 +34,14 @@ def device() -> str:
         ]
         return models[0] if models else "unknown GPU"
     return device_name("cpu")
+
+
+def end_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Has the kernel send `by` to this process when its parent, of this process id, ends; at once where it has ended.
+
+    On Linux only. The parent hands over its id: it may have ended while this process was importing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, by)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os.kill(os.getpid(), by)

@@ -19,6 +19,7 @@ from tempfile import TemporaryFile
 from resnet_repro import experiment, planning, records, terminal
 from resnet_repro.collect import collect_runs
 from resnet_repro.experiment import Experiment
+from resnet_repro.machine import end_with
 from resnet_repro.planning import Planned
 
 NICENESS = 5
@@ -83,7 +84,7 @@ def _children_seconds() -> float:
 def _draw(spec: Experiment, planned: Sequence[Planned], results: Path, stop: threading.Event) -> str | None:
     """Collects and renders in a child; what went wrong with it, in one line."""
     runs_dir = planned[0].run.env.runs_dir
-    command = [sys.executable, "-m", "resnet_repro.pictures", spec.id, str(results), runs_dir]
+    command = [sys.executable, "-m", "resnet_repro.pictures", spec.id, str(results), runs_dir, str(os.getpid())]
     with TemporaryFile() as errors:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, process_group=0)
         try:
@@ -115,9 +116,10 @@ def main() -> None:
     """The child: collects and renders one experiment."""
     os.nice(NICENESS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half written is removed
+    name, results, runs_dir, sweep = sys.argv[1:]
+    end_with(int(sweep), signal.SIGTERM)
     from resnet_repro import report
 
-    name, results, runs_dir = sys.argv[1:]
     own = _in_folder(planning.plan(experiment.load(name)), runs_dir)
     collect_runs(own, Path(results) / name / "data")
     report.render(name, Path(results))

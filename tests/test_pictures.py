@@ -1,6 +1,9 @@
 """Pictures while a sweep goes on: drawn after each whole seed, in a process that can do no harm."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +81,36 @@ def test_the_end_of_a_sweep_ends_a_picture_that_is_being_drawn_and_leaves_nothin
         finish(of_seed(planned, 0))
         until(lambda: list(folder.glob(".rendering-*")) or (folder / "manifest.json").exists())
     assert not list(folder.glob(".rendering-*"))
+
+
+SWEEP = """
+import sys, time
+from test_pictures import Path, load, pictures, plan
+planned = plan(load("tiny"))
+for one in planned:
+    one.run.env.runs_dir = sys.argv[1]
+with pictures.drawn(load("tiny"), planned, Path(sys.argv[2]), print):
+    time.sleep(600)
+"""
+
+
+def children(pid):
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_picture_that_is_being_drawn_ends_with_a_sweep_that_is_killed(planned, tmp_path):
+    finish(of_seed(planned, 0))
+    command = [sys.executable, "-c", SWEEP, tmp_path / "runs", tmp_path / "results"]
+    sweep = subprocess.Popen(command, cwd=Path(__file__).parent)
+    until(lambda: children(sweep.pid))
+    (child,) = children(sweep.pid)
+    sweep.kill()
+    sweep.wait()
+    until(lambda: not Path(f"/proc/{child}").exists() or ") Z" in Path(f"/proc/{child}/stat").read_text())
+    assert not (tmp_path / "results" / "tiny" / "manifest.json").exists()
 
 
 def test_runs_that_the_experiment_does_not_ask_for_give_no_picture(planned):

@@ -1,6 +1,5 @@
 """A rank that another process has started: takes part in the training of its run, and writes nothing."""
 
-import ctypes
 import pickle
 import signal
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from resnet_repro import data
 from resnet_repro.config import Run
+from resnet_repro.machine import end_with
 from resnet_repro.training.fit import fit
 from resnet_repro.training.member import Member
 from resnet_repro.training.ranks import group
@@ -25,9 +25,8 @@ def main() -> None:
     """A rank that `together` has started."""
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)  # the first process decides
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with the first process
-    run, place, device, meeting, number = pickle.load(sys.stdin.buffer)
+    first, run, place, device, meeting, number = pickle.load(sys.stdin.buffer)
+    end_with(first)
     with group(run, device, meeting, number):
         follow(run, place)
 

@@ -88,5 +88,5 @@ def _start(run: Run, place: Path, device: torch.device, meeting: Path, number: i
     process = subprocess.Popen([sys.executable, "-m", "resnet_repro.training.follow"], stdin=subprocess.PIPE)
     assert process.stdin is not None
     with process.stdin:
-        process.stdin.write(pickle.dumps((run, place, device, meeting, number)))
+        process.stdin.write(pickle.dumps((os.getpid(), run, place, device, meeting, number)))
     return process

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +93,13 @@ def test_a_killed_run_on_two_devices_ends_its_ranks_and_goes_on_to_the_same_bits
     subprocess.run(command, check=True, capture_output=True)
     assert (place / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
     assert [p.name for p in place.iterdir() if p.name.startswith((".ranks", "checkpoint"))] == []
+
+
+def test_a_rank_whose_first_process_ended_while_it_was_starting_does_not_wait_for_it(tmp_path):
+    run = compose([*RUN, "env.devices=2"])
+    task = (0, run, tmp_path / "run", torch.device("cpu"), tmp_path / "meeting", 1)  # no process has the id 0
+    rank = [sys.executable, "-m", "resnet_repro.training.follow"]
+    assert subprocess.run(rank, input=pickle.dumps(task), timeout=120, check=False).returncode == -signal.SIGKILL
 
 
 def children(process: int) -> list[int]:
