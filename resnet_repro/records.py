@@ -193,15 +193,18 @@ def _damage(record: dict[str, Any], curves: bytes) -> str:
 
 def state(place: Path) -> str:
     """`missing`, `running`, `interrupted` (has a checkpoint), `crashed` (began), or the finished run's status."""
+    record = read(place)
+    return record["status"] if record is not None else _state_without_record(place)
+
+
+def _state_without_record(place: Path) -> str:
     try:
         names = os.listdir(place)
     except FileNotFoundError:
         return "missing"
-    # The lock is asked for after the names and before the record (unless that is there already), so that a run that
-    # begins or ends meanwhile is not taken for one that crashed.
-    record = read(place) if "record.json" in names else None
-    running = record is None and is_locked(place)
-    record = record or read(place)
+    # In this order, so that a run that begins or ends meanwhile is not taken for one that crashed.
+    running = is_locked(place)
+    record = read(place)
     if record is not None:
         return record["status"]
     if running:

@@ -225,6 +225,14 @@ def test_a_run_that_another_process_trains_is_busy_until_that_dies(tmp_path):
     assert not records.is_locked(tmp_path)
 
 
+def test_a_run_whose_damaged_record_is_computed_again_is_running(tmp_path):
+    finish(tmp_path)
+    with process(hold, tmp_path) as (_, started):
+        started.recv()
+        DAMAGE["a metric edited"](tmp_path)
+        assert records.state(tmp_path) == "running"
+
+
 def ask_for_ever(place, started):
     records.is_locked(place)
     started.send(None)
