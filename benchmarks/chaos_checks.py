@@ -1,14 +1,10 @@
 """What a sweep left after kills: its processes, its records and curves, and the W&B steps of its offline files."""
 
-import json
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wandb.util import get_core_path
-
-from resnet_repro import records
+from resnet_repro import mirror, records
 
 MARK = "RESNET_REPRO_CHAOS"
 """A variable that every process of a sweep inherits, whoever its parent is now."""
@@ -69,25 +65,12 @@ def wandb_steps(place: Path) -> tuple[int, int]:
     curves: dict[int, dict[str, str]] = {}
     for step, metric, value in records.read_curves(place):
         curves.setdefault(step, {})[metric] = str(value)
-    logged = Counter(
-        (step, metric, value)
+    written = Counter(
+        (point["step"], metric, str(float(value)))
         for path in place.parent.glob(f"wandb/offline-run-*-{place.name}/*.wandb")
-        for item in _history(path)
-        for step, metric, value in item
+        for point in mirror.logged(path) or []
+        for metric, value in point.items()
+        if metric != "step"
     )
     expected = Counter((step, metric, value) for step, values in curves.items() for metric, value in values.items())
-    return len({row[0] for row in expected - logged}), len({row[0] for row in logged - expected})
-
-
-def _history(path: Path) -> list[list[tuple[int, str, str]]]:
-    """The points of a W&B file, as W&B's own reader prints them."""
-    reader = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", path, path.parent]
-    done = subprocess.run(reader, capture_output=True, text=True, encoding="utf-8", check=False, timeout=60)
-    if done.returncode:
-        print(f"{path}: {done.stderr.strip()[-300:]}", flush=True)
-    items = [json.loads(line) for line in done.stdout.splitlines()]
-    points = [item["history"]["item"] for item in items if item["type"] == "history"]
-    return [
-        [(point["step"], key, str(float(value))) for key, value in point.items() if key[0] != "_" and key != "step"]
-        for point in points
-    ]
+    return len({row[0] for row in expected - written}), len({row[0] for row in written - expected})

@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -162,6 +163,7 @@ class Follower:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.place = job, Path(job["place"])
         self.rows, self.done = 0, False  # how far it has got
+        self.file, self.since = "", 0  # W&B's newest file of the run, and how far the mirror was when that began
         self.lock: IO[str] | None = None
         self._recall()
 
@@ -174,6 +176,7 @@ class Follower:
         if not rows and record is None:
             return
         run = session.run(self.job, resume=self.rows > 0)
+        self._note_file(os.path.relpath(run.settings.sync_file, self.place))
         for point in _points(rows):
             run.log(point)
         self.rows += len(rows)
@@ -182,9 +185,19 @@ class Follower:
             run.summary.update({f"final/{k}": v for k, v in final.items()})
             session.finish(self.job["id"], exit_code=0)
             self.done = True
-        records.write_json(self.place / "wandb.json", {"rows": self.rows, "done": self.done})
+        self._note()
         if self.done:
             self._release()
+
+    def _note_file(self, file: str) -> None:
+        """Notes a file of W&B's before anything is logged to it."""
+        if file != self.file:
+            self.file, self.since = file, self.rows
+            self._note()
+
+    def _note(self) -> None:
+        state = {"rows": self.rows, "done": self.done, "file": self.file, "since": self.since}
+        records.write_json(self.place / "wandb.json", state)
 
     def _owned(self) -> bool:
         """Whether it is this process that mirrors the run: two sweeps may have it in their plans."""
@@ -193,6 +206,7 @@ class Follower:
             if self.lock is None:
                 return False
             self._recall()
+            self._count()
         if self.done:  # the other one has finished it
             self._release()
         return not self.done
@@ -201,6 +215,20 @@ class Follower:
         with suppress(OSError, ValueError, KeyError):  # not mirrored yet
             state = json.loads((self.place / "wandb.json").read_text(encoding="utf-8"))
             self.rows, self.done = state["rows"], state["done"]
+            self.file, self.since = state["file"], state["since"]
+
+    def _count(self) -> None:
+        """Counts the rows in W&B's own file: a mirror that was killed may have noted other than was written."""
+        path = self.place / self.file
+        if self.done or not path.is_file():  # one that was removed after an upload tells nothing
+            return
+        for _ in range(20):  # the process that writes it outlives its mirror by an instant
+            if abs(time.time() - path.stat().st_mtime) > 2 * POLL_SECONDS:
+                break
+            time.sleep(POLL_SECONDS / 4)
+        written = logged(path)
+        if written is not None:
+            self.rows = self.since + sum(len(point) - 1 for point in written)  # without the step itself
 
     def _release(self) -> None:
         assert self.lock is not None
@@ -213,6 +241,26 @@ def _points(rows: Sequence[records.Row]) -> list[dict[str, float]]:
     for step, metric, value in rows:
         points.setdefault(step, {"step": step})[metric] = value
     return list(points.values())
+
+
+def logged(path: Path) -> list[dict[str, Any]] | None:
+    """The points in a file of W&B's, the newest last, a beginning of what was to be logged to it; None: unreadable."""
+    from wandb.util import get_core_path
+
+    # What `wandb leet inspect --json` calls, which takes a second to start.
+    reader = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file"]
+    done = subprocess.run(
+        [*reader, str(path), str(path.parent)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        return None
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    items = [record["history"]["item"] for record in found if record["type"] == "history"]
+    return [{k: v for k, v in item.items() if not k.startswith("_")} for item in items]
 
 
 def follow(task: dict[str, Any], ended: IO[str]) -> None:

@@ -231,7 +231,7 @@ def test_folders_that_grow_are_followed_several_at_once(plans):
         finish(plans[0], first=120)
     assert [len(segments(plan)) for plan in plans] == [1, 1]
     assert [points(plan) for plan in plans] == [rows(0, 200, seed) for seed in (0, 1)]
-    assert [mirrored(plan) for plan in plans] == [{"rows": 20, "done": True}] * 2
+    assert [(mirrored(plan)["rows"], mirrored(plan)["done"]) for plan in plans] == [(20, True)] * 2
 
 
 def test_runs_that_were_finished_earlier_are_mirrored_too_and_once(plans):
@@ -341,6 +341,18 @@ def test_a_mirror_that_is_killed_stops_no_sweep_and_the_next_one_goes_on(tmp_pat
     assert said.count("W&B: mirroring stopped early") == 1
     with mirror.following(plans[:1]):
         pass
+    assert points(plans[0]) == rows(0, 200, seed=0)
+
+
+@pytest.mark.parametrize("noted", [0, 7, 12])
+def test_what_a_killed_mirror_noted_too_early_or_too_late_is_neither_lost_nor_doubled(plans, noted):
+    with mirror.following(plans[:1]):
+        reach(plans[0], 100)
+    state = mirrored(plans[0])
+    assert state["rows"] == 10
+    records.write_json(place(plans[0]) / "wandb.json", state | {"rows": noted})
+    with mirror.following(plans[:1]):
+        finish(plans[0], first=100)
     assert points(plans[0]) == rows(0, 200, seed=0)
 
 
