@@ -364,7 +364,7 @@ def test_a_mirror_that_cannot_work_is_reported_once_with_the_file_that_says_why(
     said = sweep(tmp_path / "runs", "offline", "pass")
     assert said.count("W&B:") == 1
     log = re.search(r"stopped early, (\S+) says why", said).group(1)
-    assert "IsADirectoryError" in Path(log).read_text()
+    assert "Is a directory: move away the folder that stands where a file should be" in Path(log).read_text()
 
 
 # Online --------------------------------------------------------------------------------------------------------
