@@ -42,14 +42,14 @@ class ExperimentSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Trains the missing runs. Raises SystemExit when some crashed, after listing them, or for a user's error."""
-        from resnet_repro import errors, experiment, grammar, planning, sweep
+        from resnet_repro import drive, errors, experiment, grammar, planning
 
         with errors.told():
             if self.experiment is None:
-                return sweep.train_missing(planning.expand([grammar.product(arguments)]), self.launcher)
+                return drive.train_missing(planning.expand([grammar.product(arguments)]), self.launcher)
             spec = experiment.load(self.experiment)
             results = None if self.results is None else Path(self.results)
-            return sweep.train_missing(planning.plan(spec, arguments), self.launcher, spec, results)
+            return drive.train_missing(planning.plan(spec, arguments), self.launcher, spec, results)
 
 
 ConfigStore.instance().store(

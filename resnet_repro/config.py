@@ -1,33 +1,21 @@
-"""What a run is: its settings with their types, ranges and rules, and its name.
+"""What a run is: its settings with their types and ranges, and its name.
 
 `run_id(run)` names a run by a hash of the science in it (network, data, optimisation, probes, seed, protocol), never
-of the machine, paths, threads or logger. How settings are written and read: settings.py.
+of the machine, paths, threads or logger. How settings are written and read: settings.py; what is refused: rules.py.
 """
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
-from resnet_repro.families import FAMILIES, wrong_depth
-from resnet_repro.typed import shown
 
 PROTOCOL = 1
 """Raised when an unchanged config would train differently; tests/training/golden.csv guards it."""
-
-
-LARGEST = 10**9
-"""A number of a run at most: larger ones leave the range of fp32, or describe a run that never ends."""
-LONGEST = 1000
-"""Characters of a text at most."""
-TRAINING_IMAGES = {"digits": 1500, "cifar10": 50000, "cifar100": 50000}
-"""Images of the full training set; a folder's are known only to who lists them (data.load)."""
 
 
 class ConfigError(UserError):
@@ -224,128 +212,3 @@ def columns(run: Run) -> dict[str, Any]:
 def cost(run: Run) -> float:
     """Relative training cost: layers x channels x images seen. Orders a sweep and weighs its progress."""
     return run.model.depth * run.model.width * run.optim.batch * max(run.optim.steps, 1)
-
-
-def check(run: Run) -> None:
-    """Raises ConfigError for a value out of range, and for settings that make no sense together."""
-    for part in (run.model, run.data, run.optim, run.probes, run.env, run):
-        _check_fields(part)
-    for broken, message in _rules(run):
-        if broken:
-            raise ConfigError(message)
-
-
-def _check_fields(part: Any) -> None:
-    prefix = "" if isinstance(part, Run) else f"{type(part).__name__.lower()}."
-    for leaf in fields(part):
-        value, rule = getattr(part, leaf.name), leaf.metadata
-        if "choices" in rule and value not in rule["choices"]:
-            near = difflib.get_close_matches(str(value)[:100], rule["choices"], n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ConfigError(
-                f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {shown(value)}{hint}"
-            )
-        if isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST):
-            raise ConfigError(
-                f"{prefix}{leaf.name} must be one line of at most {LONGEST} characters that can be printed, "
-                f"got {shown(value)}"
-            )
-        for one in value if isinstance(value, list) else [value]:
-            _check_number(f"{prefix}{leaf.name}", one, rule.get("low", -math.inf), rule.get("high", math.inf))
-
-
-def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    if not isinstance(value, int | float):
-        return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be finite, got {value}")
-    if not low <= value <= high:
-        allowed = f"at least {low}" + ("" if math.isinf(high) else f" and at most {high}")
-        raise ConfigError(f"{name} must be {allowed}, got {shown(value)}")
-    if math.isinf(high) and abs(value) > LARGEST:
-        raise ConfigError(f"{name} must be at most {LARGEST:,} in size, got {shown(value)}")
-
-
-def _rules(run: Run) -> Iterable[tuple[bool, str]]:
-    """Rules over several settings, each as (is it broken, what to say)."""
-    m, d, o, p = run.model, run.data, run.optim, run.probes
-    default = Model()
-    unused = [
-        k for k in ("shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on")
-        if getattr(m, k) != getattr(default, k)
-    ]  # fmt: skip
-    yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"
-    yield (
-        m.stride_on != "3x3" and m.block != "bottleneck",
-        f"model.stride_on={m.stride_on} needs model.block=bottleneck, got {m.block}; leave it out",
-    )
-    yield (
-        bool(unused) and not m.residual,
-        f"model.{unused[0] if unused else ''}: a plain net has no shortcut; use model=resnet or leave it out",
-    )
-    yield (
-        m.shortcut != "A" and (m.shortcut_subsample, m.shortcut_pad) != ("slice", "append"),
-        f"model.shortcut_subsample and model.shortcut_pad apply to shortcut A only, got shortcut {m.shortcut}",
-    )
-    yield (
-        m.norm == "group" and any(channels % min(8, channels) for channels in (m.width, 2 * m.width, 4 * m.width)),
-        f"model.norm=group has 8 groups: model.width must be 1, 2, 4 or a multiple of 8, got {m.width}",
-    )
-    yield (
-        m.ghost_batch is not None and m.norm != "batch",
-        f"model.ghost_batch={m.ghost_batch} needs model.norm=batch, got norm {m.norm}; set model.ghost_batch=null",
-    )
-    yield (
-        m.ghost_batch is not None and o.batch % (m.ghost_batch or 1) != 0,
-        f"model.ghost_batch must divide optim.batch ({o.batch}), got {m.ghost_batch}",
-    )
-    yield (
-        run.env.devices > 1 and (o.batch % run.env.devices != 0 or d.last_batch != "drop"),
-        f"env.devices={run.env.devices} must divide optim.batch ({o.batch}) and needs data.last_batch=drop",
-    )
-    yield (
-        m.ghost_batch is not None and (o.batch // run.env.devices) % m.ghost_batch != 0,
-        f"model.ghost_batch={m.ghost_batch} must divide the {o.batch // run.env.devices} images of each of the "
-        f"{run.env.devices} devices; lower env.devices or model.ghost_batch",
-    )
-    yield (
-        run.env.engine == "graph" and (run.env.devices > 1 or run.env.device == "cpu"),
-        f"env.engine=graph is for one CUDA device, got env.devices={run.env.devices} env.device={run.env.device}; "
-        "use env.engine=eager",
-    )
-    yield (
-        run.env.compile and run.env.devices > 1,
-        f"env.compile=true needs env.devices=1, got {run.env.devices}; leave one of the two out",
-    )
-    yield d.title.strip() == "", "data.title is empty: name the data set as tables and figures should show it"
-    yield (
-        o.milestones != sorted(set(o.milestones)) or any(s <= 0 for s in o.milestones),
-        f"optim.milestones must be rising positive steps, got {shown(o.milestones)}",
-    )
-    yield (
-        o.warmup_every is not None and p.curve_every % o.warmup_every != 0,
-        f"optim.warmup_every must divide probes.curve_every ({p.curve_every}), or be null, got {o.warmup_every}",
-    )
-    first_look = o.warmup_every or p.curve_every
-    yield (
-        o.warmup == "error" and o.warmup_steps <= first_look,
-        f"optim.warmup=error would never look at the error: the first look comes after {first_look} steps and the "
-        f"warm-up ends after {o.warmup_steps} at the latest; raise optim.warmup_steps, set optim.warmup_every, or use "
-        "optim.warmup=steps",
-    )
-    yield (
-        p.eval_every % p.curve_every != 0,
-        f"probes.eval_every must be a multiple of probes.curve_every ({p.curve_every}), got {p.eval_every}",
-    )
-    yield (
-        m.shortcut_pad == "split" and m.width % 2 != 0,
-        f"model.shortcut_pad=split puts half of the new channels on each side: model.width must be even, got {m.width}",
-    )
-    images = TRAINING_IMAGES.get(d.name, o.batch) * (9 if d.split == "45k" else 10) // 10
-    yield (
-        d.name in TRAINING_IMAGES and d.last_batch == "drop" and o.batch > images,
-        f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
-        f"would be full; use at most {images}, or data.last_batch=keep",
-    )
-    yield o.nesterov and o.momentum == 0, "optim.nesterov=true needs optim.momentum > 0, got 0"
-    yield o.clip == 0, "optim.clip=0 would stop all learning; null switches clipping off"

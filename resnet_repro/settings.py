@@ -20,9 +20,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.config import ConfigError, Run, check
+from resnet_repro.config import ConfigError, Run
 from resnet_repro.grammar import of_hydra, parse, parse_one
 from resnet_repro.places import stop_the_clock
+from resnet_repro.rules import check
 from resnet_repro.typed import problem, shown, words
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import records
+from resnet_repro import drive, records
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[2]", "optim.steps=4", "model=plain")
 QUIET = ("probes.curve_every=4", "probes.eval_every=4", "env.wandb=disabled")
@@ -56,15 +56,15 @@ def test_a_sweep_whose_jobs_change_their_folder_trains_each_run_once_where_it_wa
 def test_a_job_that_ends_well_and_leaves_nothing_stops_the_sweep_with_a_sentence(tmp_path, capsys):
     from hydra.core.utils import JobReturn, JobStatus
 
-    from resnet_repro import planning, sweep
+    from resnet_repro import planning
 
     class Elsewhere:
         def launch(self, job_overrides, initial_job_idx):
             return [JobReturn(overrides=o, status=JobStatus.COMPLETED) for o in job_overrides]
 
     planned = planning.expand([[[*TINY, *QUIET, f"env.runs_dir={tmp_path}"]]])
-    with pytest.raises(sweep.RunsCrashed):
-        sweep.train_missing(planned, Elsewhere())
+    with pytest.raises(drive.RunsCrashed):
+        drive.train_missing(planned, Elsewhere())
     assert "left neither a record nor a lock" in capsys.readouterr().out
 
 
