@@ -66,7 +66,7 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
     if runs:
         _check_one_data_set(runs, data)
         names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
-        _write_with_sums(
+        write_with_sums(
             data,
             {
                 "runs.csv": _table([*names, *PROVENANCE], runs),
@@ -133,7 +133,7 @@ def _check_one_data_set(rows: list[dict[str, Any]], data: Path) -> None:
 SUMS = "SHA256SUMS"
 
 
-def _write_with_sums(data: Path, files: dict[str, bytes]) -> None:
+def write_with_sums(data: Path, files: dict[str, bytes]) -> None:
     """Writes the files and their checksums; files that would not change are left alone."""
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     data.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro import experiment, planning, report, terminal
+from resnet_repro.collect import check_sums, write_with_sums
 from resnet_repro.errors import UserError, command
 from resnet_repro.experiment import EXPERIMENTS
-from resnet_repro.records import write_atomically
 
 FILES = ("runs.csv", "curves.csv")
 
@@ -25,16 +25,18 @@ def publish(name: str, local: Path = report.LOCAL, results: Path = report.RESULT
     experiment file that is not committed.
     """
     e = experiment.load(name)
+    if e.smoke:
+        raise UserError(f"{name} only tries everything out and has no findings to publish; publish another experiment")
     data = local / name / "data"
     if not all((data / file).exists() for file in FILES):
         raise UserError(f"{name} has no data in {data}; measure it first: {terminal.again('sweep', name)}")
+    check_sums(data)
     with open(data / "runs.csv", newline="", encoding="utf-8") as file:
         rows = {row["run_id"]: row for row in csv.DictReader(file)}
     _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
     _check_committed(rows)
     _check_file(EXPERIMENTS / f"{name}.yaml")
-    for file_name in FILES:
-        write_atomically(results / name / "data" / file_name, (data / file_name).read_bytes())
+    write_with_sums(results / name / "data", {file: (data / file).read_bytes() for file in FILES})
     report.render(name, results)
 
 
@@ -75,7 +77,7 @@ def main() -> None:
     publish(options.experiment, options.local, options.results)
     folder = options.results / options.experiment
     terminal.show(experiment.load(options.experiment), folder, None)
-    print(f"next    git diff {terminal.relative(folder)}    and commit it")
+    print(f"next    git add -N {terminal.relative(folder)} && git diff    then make paper, and commit both")
 
 
 if __name__ == "__main__":

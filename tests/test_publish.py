@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from resnet_repro import publish, report
+from resnet_repro.collect import write_with_sums
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import EXPERIMENTS, load
 
@@ -16,7 +17,8 @@ def checkout(tmp_path, monkeypatch):
     """A repository with the tiny experiment, committed, and its folders for what is measured and what is published."""
     experiments = tmp_path / "experiments"
     experiments.mkdir()
-    (experiments / "tiny.yaml").write_bytes((EXPERIMENTS / "tiny.yaml").read_bytes())
+    tiny = (EXPERIMENTS / "tiny.yaml").read_text(encoding="utf-8").replace("smoke: true\n", "")
+    (experiments / "tiny.yaml").write_text(tiny, encoding="utf-8")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "experiments")
     git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-q", "-m", "x")
@@ -37,6 +39,10 @@ def measure(checkout, write_data, **changes):
     write_data(load("tiny"), checkout / "local" / "tiny", outcome)
 
 
+def with_sums(data):
+    write_with_sums(data, {name: (data / name).read_bytes() for name in ("runs.csv", "curves.csv")})
+
+
 def published(checkout):
     publish.publish("tiny", checkout / "local", checkout / "results")
 
@@ -47,6 +53,31 @@ def test_what_was_measured_by_committed_code_is_published_and_rendered(checkout,
     data = checkout / "results" / "tiny" / "data"
     assert (data / "runs.csv").read_bytes() == (checkout / "local" / "tiny" / "data" / "runs.csv").read_bytes()
     assert report.verify(["tiny"], checkout / "results") == []
+
+
+def test_a_later_measurement_takes_the_place_of_the_committed_one(checkout, write_data):
+    for seconds in (1.0, 2.0):
+        measure(checkout, write_data, seconds=seconds)
+        with_sums(checkout / "local" / "tiny" / "data")
+        published(checkout)
+    assert report.verify(["tiny"], checkout / "results") == []
+
+
+def test_data_that_were_edited_after_they_were_collected_are_refused(checkout, write_data):
+    measure(checkout, write_data)
+    data = checkout / "local" / "tiny" / "data"
+    with_sums(data)
+    (data / "runs.csv").write_bytes((data / "runs.csv").read_bytes().replace(b"50.0", b"40.0"))
+    with pytest.raises(UserError, match=r"runs\.csv"):
+        published(checkout)
+    assert not (checkout / "results" / "tiny").exists()
+
+
+def test_an_experiment_that_only_tries_everything_out_is_refused(checkout):
+    path = checkout / "experiments" / "tiny.yaml"
+    path.write_text("smoke: true\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(UserError, match="no findings to publish"):
+        published(checkout)
 
 
 @pytest.mark.parametrize(
