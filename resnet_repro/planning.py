@@ -47,12 +47,22 @@ def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]
 
 
 def expand(blocks: Sequence[Sequence[list[str]]]) -> list[Planned]:
-    """The runs of the cells (lists of overrides, each with one value) of several blocks; a repeated run once."""
+    """The runs of the cells (lists of overrides, each with one value) of several blocks; a repeated run once.
+
+    Raises ConfigError where two folders of images have one title.
+    """
     runs: dict[str, Planned] = {}
+    folders: dict[str, str] = {}
     for cell in itertools.chain.from_iterable(blocks):
         run = settle(compose(cell))
         name = run_id(run)
         runs.setdefault(name, Planned(run, tuple(cell), name))
+        where = folders.setdefault(run.data.title, run.env.data_dir)
+        if run.data.name == "folder" and run.env.data_dir != where:
+            raise ConfigError(
+                f"{where} and {run.env.data_dir} are two data sets with the one data.title={run.data.title!r}, by "
+                "which runs and tables know them; give each a title of its own, or sweep them one after the other"
+            )
     return list(runs.values())
 
 

@@ -58,6 +58,8 @@ def lock(place: Path) -> Iterator[None]:
 
 def open_locked(path: Path, attempts: int = 1) -> IO[str] | None:
     """The file, made if need be, exclusively locked until it is closed; None where another process has it locked."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, where a lock of this run's own must be; remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - the lock lasts as long as the file is open
     for _ in range(attempts):
@@ -168,7 +170,7 @@ def read_with_curves(place: Path) -> tuple[dict[str, Any], list[str]] | None:
     try:
         record = json.loads(content)
         curves = _content(place, "curves.csv")
-        why = _damage(record, curves)
+        why = _damage(record, curves, place.name)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         why = f"is not readable ({type(error).__name__})"
     if why:
@@ -182,12 +184,14 @@ def _content(place: Path, name: str) -> bytes:
         return file.read()
 
 
-def _damage(record: dict[str, Any], curves: bytes) -> str:
-    """What is wrong with a record, in words; empty when it is sound."""
+def _damage(record: dict[str, Any], curves: bytes, name: str) -> str:
+    """What is wrong with the record in the folder of this name, in words; empty when it is sound."""
     if record["sha256"] != _record_digest(record):
         return "does not match its own hash"
     if record["curves_sha256"] != _digest(curves):
         return "does not match its curves.csv"
+    if record.get("run_id", name) != name:
+        return f"is that of another run, {record['run_id']}"
     return ""
 
 

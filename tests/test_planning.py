@@ -236,3 +236,10 @@ def test_seed_by_seed_costs_less_than_two_percent_of_the_time_that_was_measured_
     assert ours < 1.02 * longest_first
     first = [p.run.seed for p in in_order(planned)].count(0)
     assert last_end([seconds[p.id] for p in in_order(planned)[:first]], slots=2) < 0.25 * ours
+
+
+def test_two_folders_of_images_with_one_title_are_refused_before_anything_is_trained():
+    cells = [["task=folder", "data.title=mine", f"env.data_dir=/{where}", "model.depth=8"] for where in "ab"]
+    with pytest.raises(ConfigError, match=r"/a and /b are two data sets with the one data.title='mine'"):
+        expand([cells])
+    assert len(expand([[[*cells[0], "data.title=one"], [*cells[1], "data.title=two"]]])) == 2

@@ -7,12 +7,14 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 
 from resnet_repro import records
+from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 
 ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]
@@ -353,3 +355,20 @@ def test_the_last_step_is_that_of_the_last_row(tmp_path, count):
 def test_a_run_that_has_not_begun_is_at_step_zero(tmp_path):
     assert records.last_step(tmp_path) == 0
     assert records.read_curves(tmp_path) == []
+
+
+def test_a_record_in_the_folder_of_another_run_is_set_aside(tmp_path):
+    place = tmp_path / "plain8-s0-0123456789"
+    records.write_curves(place, [(1, "lr", 0.1)])
+    records.write(place, {"run_id": place.name, "status": "finished"})
+    assert records.read(place) is not None
+    other = shutil.copytree(place, tmp_path / "plain8-s1-0123456789")
+    assert records.read(other) is None
+    assert [path.name for path in other.glob("record.json*")] != ["record.json"]
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"), records.lock(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -53,7 +53,7 @@ def _cache(found: Listing, data_dir: Path) -> Path:
     for path, number in found.train + found.test:
         try:
             stat = os.stat(path)
-            written = f"{number}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            written = f"{number}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n"
         except OSError:  # decoding tells it, together with every other bad file
             written = "unreadable\n"
         name.update(os.fsencode(os.path.relpath(path, data_dir)) + f"\0{written}".encode())
