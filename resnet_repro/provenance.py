@@ -20,7 +20,7 @@ def describe(device: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """This project's commit, `-dirty` added where a tracked file was changed that says what is trained.
+    """This project's commit, `-dirty` added where a file was changed, or is new, that says what is trained.
 
     `unknown` where the source lies in no git checkout of its own, be it within another repository.
     """
@@ -29,7 +29,8 @@ def commit() -> str:
             return "unknown"
         _git("ls-files", "--error-unmatch", "--", "resnet_repro/provenance.py")  # within, and not one of its files
         head = _git("rev-parse", "--short=12", "HEAD")
-        changes = _git("status", "--porcelain", "-uno", "--", "resnet_repro", "conf", "experiments", "hydra_plugins")
+        changes = _git("status", "--porcelain", "-unormal", "--", "resnet_repro", "conf", "hydra_plugins")
+        changes += _git("status", "--porcelain", "-uno", "--", "experiments")  # a new question changes no code
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("-dirty" if changes else "")

@@ -60,6 +60,7 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
     """
     finished: dict[str, dict[str, Any]] = {}
     started: list[Started] = []
+    provenance.commit()  # of the code that trains, not of what is there when it has
     refused: list[Exception] = []
     present = inputs.Present()
     with ExitStack() as held:

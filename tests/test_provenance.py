@@ -51,13 +51,14 @@ def test_the_commit_is_that_of_the_checkout():
     assert dirty in ("", "dirty")
 
 
-def test_changes_of_the_code_make_the_commit_dirty_and_new_files_do_not(checkout):
+@pytest.mark.parametrize("name", ["conf/file", "resnet_repro/new.py"])
+def test_changed_and_new_files_of_the_code_make_the_commit_dirty_and_others_do_not(checkout, name):
     head = git(checkout, "rev-parse", "--short=12", "HEAD")
-    (checkout / "resnet_repro" / "new").write_text("untracked")
+    (checkout / "experiments" / "mine.yaml").write_text("untracked")
     (checkout / "notes").write_text("untracked")
     assert provenance.commit() == head
     provenance.commit.cache_clear()
-    (checkout / "conf" / "file").write_text("2")
+    (checkout / name).write_text("2")
     assert provenance.commit() == f"{head}-dirty"
 
 

@@ -11,3 +11,6 @@ import torch  # noqa: F401
 import resnet_repro.data  # noqa: F401
 import resnet_repro.nets  # noqa: F401
 import resnet_repro.training.fit  # noqa: F401
+from resnet_repro import provenance
+
+provenance.commit()  # of the code that was imported here, whatever is committed while the runs go on
