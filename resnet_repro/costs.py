@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,9 +123,10 @@ def _of_records(runs_dir: Path) -> Iterator[Timing]:
 
 def _of_tables(paths: Iterable[Path]) -> Iterator[Timing]:
     for path in paths:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
             for row in csv.DictReader(file):
-                yield from _timing(row)
+                with suppress(ValueError, KeyError, TypeError):  # damaged; who reports on it says so
+                    yield from _timing(row)
 
 
 def _timing(row: dict[str, Any]) -> Iterator[Timing]:
@@ -192,8 +194,9 @@ def announcement(
     runs = f"{len(planned)} runs" + (f", {done} finished already, {len(left)} to train" if done else "")
     side = f", {slots} at once" if slots else ""
     time_words = estimate(left, costs, slots)
-    expected = f"; expected: {spec.expected}" if spec.expected and "not known" in time_words else ""
-    lines = [f"{spec.id}: {spec.question}", f"{runs}{side}: {time_words}{expected}."]
+    if spec.expected and "not known" in time_words:
+        time_words = f"nothing like it was measured here yet; its file expects {spec.expected}"
+    lines = [f"{spec.id}: {spec.question}", f"{runs}{side}: {time_words}."]
     runs_dir = _short(Path(planned[0].run.env.runs_dir))
     lines.append(f"Each run is kept in {runs_dir}/, tables and figures go to {_short(results / spec.id)}/.")
     lines.append("Ctrl-C stops, and the same command goes on from there.")

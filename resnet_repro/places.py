@@ -37,9 +37,14 @@ def absolute(key: str, text: str, start: Path | None = None) -> str:
 
 
 def handed(run: Run, overrides: Sequence[str]) -> list[str]:
-    """The overrides for a job: with the run's paths as they were resolved here, instead of what was written."""
-    written = tuple(f"env.{name}=" for name in PATHS)
-    paths = [f"env.{name}={_quoted(getattr(run.env, name))}" for name in PATHS]
+    """The overrides for a job: with the run's paths as they were resolved here, instead of what was written.
+
+    A data_dir that names a variable of the environment is left to the job: on a cluster that is the job's own disk.
+    """
+    of_the_job = any(text.startswith("env.data_dir=") and "${oc.env:" in text for text in overrides)
+    names = [name for name in PATHS if not (of_the_job and name == "data_dir")]
+    written = tuple(f"env.{name}=" for name in names)
+    paths = [f"env.{name}={_quoted(getattr(run.env, name))}" for name in names]
     return [text for text in overrides if not text.startswith(written)] + paths
 
 

@@ -116,7 +116,7 @@ def test_what_is_announced_names_runs_time_places_and_how_to_stop(planned, tmp_p
     assert str(tmp_path / "runs") in said
     assert str(tmp_path / "results" / "tiny") in said
     assert "Ctrl-C" in said
-    assert f"expected: {spec.expected}" in "\n".join(
+    assert f"its file expects {spec.expected}" in "\n".join(
         costs.announcement(spec, planned, Costs([]), 2, tmp_path / "results")
     )
 
