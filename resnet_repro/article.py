@@ -26,7 +26,10 @@ def write(names: Sequence[str], results: Path) -> Path:
     for name in names or every:
         report.render(name, results)
     if not every or not set(names) <= set(every):
-        raise UserError(f"no data in {results} for {', '.join(names) or 'any experiment'}; run its sweep first")
+        raise UserError(
+            f"no data in {results} for {', '.join(names) or 'any experiment'}: an article is made of what is "
+            "committed, and `make publish EXP=...` takes a finished sweep there"
+        )
     folder = results / "paper"
     folder.mkdir(exist_ok=True)
     path = folder / f"{names[0] if names else article.ALL}.tex"

@@ -18,14 +18,18 @@ from resnet_repro.planning import Planned
 def show(names: Sequence[str], overrides: Sequence[str], everything: bool = False) -> None:
     """Prints a line for each experiment, then a line for each run that has begun or has a job, and is not finished.
 
+    Diverged, stuck and failed runs are finished, too.
+
     Where the terminal has no room for it all, states in which no run is are left out, then hashes from names of runs.
     everything: nothing is left out.
     """
     plans = {name: planning.plan(experiment.load(name), overrides) for name in names}
     states = {plan.id: listing.state(plan) for planned in plans.values() for plan in planned}
     counts = {name: Counter(states[plan.id] for plan in planned) for name, planned in plans.items()}
+    for count in counts.values():
+        count["finished"] = sum(count[state] for state in STATES if state not in UNFINISHED)
     full = _counts(counts, STATES)
-    there = listing.occurring(states.values())
+    there = listing.occurring(state for count in counts.values() for state, runs in count.items() if runs)
     listing.show(full if everything or listing.fits(full) else _counts(counts, there))
     unique = {plan.id: plan for planned in plans.values() for plan in planned}
     _show_unfinished([plan for name, plan in unique.items() if states[name] in UNFINISHED], states, everything)
@@ -34,7 +38,8 @@ def show(names: Sequence[str], overrides: Sequence[str], everything: bool = Fals
 def _counts(counts: dict[str, Counter[str]], states: Sequence[str]) -> Table:
     table = listing.titled("experiment", "runs", *states)
     for name, count in counts.items():
-        table.add_row(name, str(count.total()), *[str(count[state] or "-") for state in states])
+        runs = count["finished"] + sum(count[state] for state in UNFINISHED)
+        table.add_row(name, str(runs), *[str(count[state] or "-") for state in states])
     return table
 
 

@@ -192,6 +192,10 @@ def _limits(found: Sequence[Measured], verdicts: Sequence[Verdict], runs: "pd.Da
             "say nothing about depth or shortcuts, only that neither side trained."
         )
     limits.append(
+        "Registration: that a claim stood before its runs follows from the history of the repository alone; claims and "
+        "results of version 0.1 entered it together."
+    )
+    limits.append(
         f"Machines: the runs were made on {words.enumerated(sorted(runs['device'].unique()))}. Other machines round "
         "differently; an estimate close to an end of its region may end up on its other side."
     )

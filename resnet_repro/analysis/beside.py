@@ -46,6 +46,8 @@ class Beside:
         answers = [pair.answer for pair in self.pairs]
         agreeing = [answer for answer in answers if answer.startswith("agrees")]
         digits = sum("digit" in answer for answer in agreeing)
+        if all(answer.startswith("open") for answer in answers):
+            return f"All {len(answers)} claims are still open here."
         parts = [f"This machine agrees on {len(agreeing)} of {len(answers)} claims"]
         parts += [f"{digits} of them to the digit"] if digits else []
         counts = {
