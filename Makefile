@@ -15,12 +15,12 @@ export PIP_USER := 0
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_HASHES PIP_NO_DEPS
 unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE UV_EXCLUDE_NEWER UV_REQUIRE_HASHES
 
-# uv does not read pip's configuration: carry the user's own indexes over, here and now only.
+# uv does not read pip's configuration: carry the user's own indexes over, here and now only. Not the links, behind which
+# another build of the pinned torch may lie, which torchvision's does not fit.
 INDEXES = pip_default=$$($(PY) -m pip config get global.index-url 2>/dev/null); \
   export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$pip_default}}}"; \
-  export UV_INDEX="$${UV_INDEX:-$$PIP_EXTRA_INDEX_URL}" UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; \
-  export UV_INSECURE_HOST="$${UV_INSECURE_HOST:-$$PIP_TRUSTED_HOST}"; \
-  for name in UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS UV_INSECURE_HOST; do \
+  export UV_INDEX="$${UV_INDEX:-$$PIP_EXTRA_INDEX_URL}" UV_INSECURE_HOST="$${UV_INSECURE_HOST:-$$PIP_TRUSTED_HOST}"; \
+  for name in UV_DEFAULT_INDEX UV_INDEX UV_INSECURE_HOST; do \
     eval "[ -n \"\$$$$name\" ] || unset $$name"; done;
 
 # `make plan | head`: that nobody reads on is no failure of what only prints.
