@@ -47,7 +47,7 @@ def test_a_sweep_into_a_folder_named_after_the_time_trains_each_run_once(tmp_pat
 
 
 def test_a_sweep_whose_jobs_change_their_folder_trains_each_run_once_where_it_was_meant(tmp_path):
-    arguments = ["-m", *TINY, *QUIET, "hydra.job.chdir=true", "hydra.sweep.dir=elsewhere", "env.runs_dir=runs"]
+    arguments = ["-m", *TINY, *QUIET, "hydra.job.chdir=true", "env.runs_dir=runs"]
     done = run("train", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [place.parent for place in trained(tmp_path)] == [tmp_path / "runs"]
@@ -121,8 +121,10 @@ def checkout(tmp_path):
 
 
 def made(checkout, *words, **variables):
+    """make, as it is called from a shell and not from the make that runs these tests."""
+    outside = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
-        ["make", *words], cwd=checkout, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+        ["make", *words], cwd=checkout, env={**outside, **variables}, capture_output=True, text=True, check=False
     )
 
 

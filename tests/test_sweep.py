@@ -195,7 +195,7 @@ def test_a_run_that_fails_takes_no_other_with_it_and_is_listed(tmp_path):
     assert "in listing" in output  # from its traceback
     (again,) = re.findall(r"repeat it alone: python -m (resnet_repro\.train .*task=folder.*)", output)
     assert f"env.runs_dir={tmp_path}/runs" in again
-    assert good.name not in output
+    assert f"{good.name}:" not in output  # it is among the runs that ended, and not among those that crashed
 
     for part in ("train", "test"):
         for k, name in enumerate(("cat", "dog")):

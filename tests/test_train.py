@@ -153,7 +153,7 @@ def test_a_net_with_learning_rate_0_is_stuck_at_chance(tmp_path):
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_a_net_whose_loss_is_no_number_has_diverged_with_errors_of_100_percent(tmp_path, norm):
     settings = ["optim.steps=40", "probes.curve_every=10", f"model.norm={norm}", "model.shortcut_scale=1000"]
-    run = tiny(tmp_path, *settings, "optim.lr=1e30")
+    run = tiny(tmp_path, *settings, "optim.lr=1e9", "optim.weight_decay=1e9")
     record = train(run)
     assert record["status"] == "diverged"
     assert 0 < record["diverged_step"] < record["steps_done"] <= 40

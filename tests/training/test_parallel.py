@@ -55,7 +55,10 @@ def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm):
     one, two = trained("env.devices=1", norm), trained("env.devices=2", norm)
     assert one.name == two.name
     losses = [curve(place, "train_loss") for place in (one, two)]
-    assert farthest(*losses) < 2e-6
+    # On some processors rounding switches a ReLU after step 20, which is worth 3e-6 at step 40; a share of the batch
+    # that is wrong is worth 1e-2 at step 10.
+    assert farthest(*({step: loss[step] for step in (10, 20)} for loss in losses)) < 1e-6
+    assert farthest(*losses) < 1e-5
     records = [json.loads((place / "record.json").read_text()) for place in (one, two)]
     for metric, value in records[0]["metrics"].items():
         # Rounding may decide for two of the 1,500 or 297 images.
