@@ -55,7 +55,7 @@ def main() -> int:
     names = options.experiments.split(",")
     sweep = [sys.executable, "-m", "resnet_repro.sweep", "--launcher", options.launcher, "--results"]
     check_minutes(options.minutes)
-    settings.check_hydra([f"hydra/launcher={options.launcher}"])
+    settings.check_hydra([f"hydra/launcher={options.launcher}", *options.overrides])
     planned = {name: planning.plan(experiment.load(name), options.overrides) for name in names}
     memory.check(plan.run for plans in planned.values() for plan in plans)
     _announce(planned, options)

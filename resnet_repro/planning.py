@@ -36,7 +36,8 @@ def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]
     """
     if chosen := [text for text in overrides if text.startswith("hydra.sweeper")]:
         raise ConfigError(f"{shown(chosen[0])}: the experiment is {experiment.id}; leave this out")
-    check_hydra(overrides)
+    # What a launcher takes is checked by the command that knows which launcher it is.
+    check_hydra([text for text in overrides if not text.startswith("hydra.launcher.")])
     planned = expand([_cells(block, overrides) for block in experiment.grid])
     for plan in planned:
         if plan.run.env.group == Env.group:  # W&B shows the runs of an experiment as a group

@@ -164,7 +164,7 @@ def main() -> int:
 
 def _run(spec: Experiment, options: argparse.Namespace) -> int:
     check_minutes(options.minutes)
-    settings.check_hydra([f"hydra/launcher={options.launcher}"])
+    settings.check_hydra([f"hydra/launcher={options.launcher}", *options.overrides])
     if options.plan:
         planned = planning.plan(spec, options.overrides)
         memory.check(plan.run for plan in planned)

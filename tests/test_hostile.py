@@ -69,7 +69,14 @@ HYDRA = ["hydra.mode=RUN", "hydra.mode=MULTIRUN", "hydra.sweeper=basic", "hydra/
 
 @pytest.mark.parametrize("override", HYDRA)
 def test_what_of_hydra_a_sweep_does_not_survive_is_refused(override):
-    assert override.split("=")[0] in refusal(lambda: plan(load("tiny"), [override]))
+    """As `sweep` does it: what a launcher takes is asked of the launcher."""
+    said = refusal(lambda: (plan(load("tiny"), [override]), check_hydra(["hydra/launcher=local", override])))
+    assert override.split("=")[0] in said
+
+
+def test_what_another_launcher_takes_is_planned_for_it():
+    assert plan(load("tiny"), ["hydra.launcher.gpus_per_node=0"])
+    check_hydra(["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0"])
 
 
 # Experiment files ----------------------------------------------------------------------------------------------
