@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from importlib.metadata import requires, version
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from packaging.requirements import Requirement
 
 from resnet_repro import errors, machine, records, settings
-from resnet_repro.config import Run
+from resnet_repro.config import Model, Run
 from resnet_repro.probes import numerics
 
 SHOWN = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb", "numpy", "pandas", "matplotlib")
@@ -133,13 +134,22 @@ def _deviation(outcome: numerics.Outcome) -> str:
 
 
 def _cases(device: str) -> list[numerics.Case]:
-    """Plain and residual, shortcuts, norms, small and usual widths, on maps of 8, 4, 2, in both layouts; one of 32."""
+    """Every kind of network, small and usual widths, on maps of 8, 4, 2, in both layouts; one of 32, others of 64."""
     small: dict[str, Any] = {"depth": 8, "in_channels": 1, "width": 4}
+    bottleneck = small | {"depth": 11, "block": "bottleneck"}
     nets = [small | {"residual": False}, small | {"shortcut_subsample": "avgpool"}]
     nets += [small | {"shortcut": shortcut, "width": width} for shortcut in "ABC" for width in (2, 4, 8, 16)]
     nets += [small | {"norm": norm} for norm in ("group", "none")] + [small | {"ghost_batch": 64}]
+    nets += [bottleneck | {"order": order} for order in _choices("order")]
+    nets += [small | {"activation": activation} for activation in _choices("activation")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]
+    large: list[dict[str, Any]] = [{"depth": 18, "width": 8}, {"depth": 50, "width": 4, "block": "bottleneck"}]
+    cases += [numerics.Case(net, "imagenet", 64, 32, device=device) for net in large]
     return [*cases, numerics.Case({"depth": 8}, size=32, device=device)]
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    return next(leaf.metadata["choices"] for leaf in fields(Model) if leaf.name == name)
 
 
 def _device(run: Run) -> str:
@@ -155,7 +165,7 @@ def shown(finding: Finding) -> str:
     """The finding in lines of at most 80 columns."""
     head = f"{finding.verdict:<8} {finding.what:<9} "
     parts = [finding.says, *([f"-> {finding.remedy}"] if finding.remedy else [])]
-    lines = [line for part in parts for line in textwrap.wrap(part, WIDTH - len(head))]
+    lines = [line for part in parts for line in textwrap.wrap(part, WIDTH - len(head), break_on_hyphens=False)]
     return "\n".join((head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines))
 
 

@@ -7,6 +7,7 @@ import sys
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,16 +30,25 @@ def commit() -> str:
             return "unknown"
         _git("ls-files", "--error-unmatch", "--", "resnet_repro/provenance.py")  # within, and not one of its files
         head = _git("rev-parse", "--short=12", "HEAD")
-        changes = _git("status", "--porcelain", "-unormal", "--", "resnet_repro", "conf", "hydra_plugins")
-        changes += _git("status", "--porcelain", "-uno", "--", "experiments")  # a new question changes no code
+        changes = _changes()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("-dirty" if changes else "")
 
 
-def _git(*arguments: str) -> str:
+def _changes() -> str:
+    """The files that differ from the commit, or are new; also where git was told to assume that they do not differ."""
+    with TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        _git("read-tree", "HEAD", **index)
+        changes = _git("status", "--porcelain", "-unormal", "--", "resnet_repro", "conf", "hydra_plugins", **index)
+        # A new question changes no code.
+        return changes + _git("status", "--porcelain", "-uno", "--", "experiments", **index)
+
+
+def _git(*arguments: str, **environment: str) -> str:
     """What git answers about the checkout at ROOT, whatever repository the environment names for others."""
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | environment
     answer = subprocess.run(
         ["git", "-C", str(ROOT), *arguments], env=surroundings, capture_output=True, encoding="utf-8", check=True
     )

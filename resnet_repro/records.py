@@ -111,6 +111,8 @@ def check_writable(place: Path) -> None:
 
     A link in the place of a file would be written through: to another run's files, or to anything else.
     """
+    if place.is_symlink():
+        raise UserError(f"{place} is a link, and training would write to what it leads to; move that folder here")
     names = ("run.json", "curves.csv", "log.txt", ".checkpoint.part")
     for path in [*(place / name for name in names), *sorted(place.glob("checkpoint-*.ckpt"))]:
         if path.is_symlink():
@@ -174,7 +176,8 @@ def read_with_curves(place: Path) -> tuple[dict[str, Any], list[str]] | None:
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         why = f"is not readable ({type(error).__name__})"
     if why:
-        set_aside(place / "record.json", why)
+        if not place.is_symlink():  # else it is another run's, whose folder is no place of ours
+            set_aside(place / "record.json", why)
         return None
     return record, curves.decode().split("\n")[1:-1]
 

@@ -126,6 +126,21 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         "optim.warmup=steps",
     )
     yield (
+        o.warmup == "error" and o.warmup_error == 0,
+        "optim.warmup_error=0 would never end the warm-up, since no error is below it; raise it, or use "
+        "optim.warmup=steps",
+    )
+    yield (
+        o.warmup == "error" and 0 < o.steps < o.warmup_steps,
+        f"optim.warmup_steps is {o.warmup_steps}, and training ends after {o.steps} (optim.steps); use {o.steps} for a "
+        "warm-up that the error alone may end",
+    )
+    yield (
+        o.warmup == "steps" and 0 < o.steps <= o.warmup_steps,
+        f"optim.lr would never be used: the warm-up takes {o.warmup_steps} steps and training {o.steps}; lower "
+        "optim.warmup_steps",
+    )
+    yield (
         p.eval_every % p.curve_every != 0,
         f"probes.eval_every must be a multiple of probes.curve_every ({p.curve_every}), got {p.eval_every}",
     )

@@ -129,7 +129,8 @@ def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
         for s in started
     ]
     for start, member in zip(started, members, strict=True):
-        if records.checkpoint(start.place) is None:  # one that goes on keeps what it began with
+        begun = records.checkpoint(start.place) is not None and (start.place / "run.json").exists()
+        if not begun:  # one that goes on keeps what it began with
             records.write_json(start.place / "run.json", start.what() | {"data_sha256": member.images.sha256})
     of = dict(zip(members, started, strict=True))
     finished = {}

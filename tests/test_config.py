@@ -188,9 +188,23 @@ def test_a_warm_up_that_ends_before_the_first_look_is_refused(settings, look, ca
         compose([*BY_ERROR, *settings])
 
 
-@pytest.mark.parametrize("settings", [["optim.warmup_every=50"], ["optim.warmup_steps=401"]])
+@pytest.mark.parametrize("settings", [["optim.warmup_every=50"], ["optim.warmup_steps=401", "optim.steps=401"]])
 def test_a_warm_up_with_a_look_before_its_end_is_accepted(settings):
     assert compose([*BY_ERROR, *settings]).optim.warmup == "error"
+
+
+VOID = {
+    "optim.warmup=error optim.warmup_every=50 optim.warmup_error=0": "warmup_error=0 would never end the warm-up",
+    "optim.warmup=error optim.warmup_every=50 optim.steps=399": "training ends after 399 .optim.steps.; use 399",
+    "optim.warmup=steps optim.steps=400": "optim.lr would never be used: the warm-up takes 400 steps",
+}
+
+
+@pytest.mark.parametrize("settings", VOID)
+def test_a_warm_up_that_would_do_nothing_or_never_end_is_refused(settings):
+    with pytest.raises(ConfigError, match=VOID[settings]):
+        compose(["probes.curve_every=400", "probes.eval_every=400", *settings.split()])
+    assert compose(["optim.warmup=steps", "optim.steps=0"]).optim.steps == 0
 
 
 def test_looks_that_do_not_fall_on_curve_points_are_refused():

@@ -62,6 +62,16 @@ def test_changed_and_new_files_of_the_code_make_the_commit_dirty_and_others_do_n
     assert provenance.commit() == f"{head}-dirty"
 
 
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_a_changed_file_that_git_was_told_not_to_look_at_makes_the_commit_dirty(checkout, flag):
+    git(checkout, "update-index", flag, "conf/file")
+    assert not provenance.commit().endswith("-dirty")
+    provenance.commit.cache_clear()
+    (checkout / "conf" / "file").write_text("2")
+    assert git(checkout, "status", "--porcelain") == ""
+    assert provenance.commit().endswith("-dirty")
+
+
 def test_a_changed_experiment_makes_the_commit_dirty(checkout):
     (checkout / "experiments" / "file").write_text("2")
     assert provenance.commit().endswith("-dirty")

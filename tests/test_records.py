@@ -365,6 +365,12 @@ def test_a_record_in_the_folder_of_another_run_is_set_aside(tmp_path):
     other = shutil.copytree(place, tmp_path / "plain8-s1-0123456789")
     assert records.read(other) is None
     assert [path.name for path in other.glob("record.json*")] != ["record.json"]
+    link = tmp_path / "plain8-s2-0123456789"
+    link.symlink_to(place)
+    assert records.read(link) is None
+    assert records.read(place) is not None, "it was set aside in its own run's folder"
+    with pytest.raises(UserError, match="is a link"):
+        records.check_writable(link)
 
 
 def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):

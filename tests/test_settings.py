@@ -210,6 +210,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "model.family": ["model.family=imagenet", "model.depth=18"],
     "model.block": ["model.depth=20"],
     "model.stride_on": ["model.block=bottleneck"],
+    "optim.warmup": ["optim.warmup_steps=100"],
     "optim.warmup_every": ["optim.warmup_every=10"],
     "env.engine": ["env.device=cuda"],
     "env.devices": ["env.devices=64"],

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from resnet_repro import data, records
 from resnet_repro.config import run_id, science
@@ -17,7 +18,7 @@ from resnet_repro.probes.errors import final_errors
 from resnet_repro.settings import compose
 from resnet_repro.train import train
 from resnet_repro.training.engine import Eager, optimizer
-from resnet_repro.training.member import build
+from resnet_repro.training.member import Member, build
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]", "probes.eval_every=0")
 LONG = (
@@ -25,6 +26,7 @@ LONG = (
     "probes.curve_every=4",
     "optim.warmup=error",
     "optim.warmup_error=85",
+    "optim.warmup_steps=80",
     "optim.warmup_every=2",
     "env.checkpoint_seconds=0",
 )
@@ -106,6 +108,20 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
     with records.lock(place(run)), pytest.raises(records.Busy, match="another process"):
         train(run)
     assert [path.name for path in place(run).iterdir()] == ["lock"]
+
+
+def test_a_checkpoint_of_another_run_is_set_aside_and_not_continued(tmp_path):
+    run, other = (tiny(tmp_path / "here", "optim.steps=8", f"seed={seed}") for seed in (0, 1))
+    member = Member(other, data.load("digits", tmp_path), place(run))
+    place(run).mkdir(parents=True)
+    member.begin(torch.device("cpu"))
+    member.save()
+    alone = tiny(tmp_path / "alone", "optim.steps=8")
+    train(run)
+    train(alone)
+    assert measured(run) == measured(alone)
+    assert len(list(place(run).glob("checkpoint-*.corrupt-*"))) == 1
+    assert json.loads((place(run) / "run.json").read_text())["run_id"] == run_id(run)
 
 
 def test_zero_steps_measure_the_network_at_its_initialisation(tmp_path):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.nets import CifarNet
+from resnet_repro.nets import NETWORKS
 
 TOLERANCE = {False: 1e-3, True: 5e-2}
 """Largest relative deviation that is rounding, without and with bf16. Convolutions stay below 1e-5 and 2e-2; batch norm
@@ -37,7 +37,8 @@ class Deviation(NamedTuple):
 class Case:
     """A network, and the batch and the way to compute one training step of it."""
 
-    net: dict[str, Any]  # arguments of CifarNet
+    net: dict[str, Any]  # arguments of the network
+    family: str = "cifar"
     size: int = 8  # pixels of an image's side
     batch: int = 128
     channels_last: bool = True
@@ -45,7 +46,7 @@ class Case:
     device: str = "cpu"
 
     def __str__(self) -> str:
-        settings = ", ".join(f"{k} {v}" for k, v in self.net.items())
+        settings = ", ".join(f"{k} {v}" for k, v in ({"family": self.family} | self.net).items())
         layout = "channels_last" if self.channels_last else "contiguous"
         return f"{settings}; {self.size} x {self.size}, {layout}, {'bf16' if self.bf16 else 'fp32'}"
 
@@ -54,7 +55,8 @@ def step_deviations(case: Case) -> list[Deviation]:
     """The deviations of every convolution, norm and linear layer in a training step on random images."""
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if case.channels_last else torch.contiguous_format
-    net = CifarNet(**case.net, generator=generator).to(case.device, memory_format=layout)  # type: ignore[call-overload]
+    net = NETWORKS[case.family](**case.net, generator=generator)
+    net = net.to(case.device, memory_format=layout)  # type: ignore[call-overload]
     shape = (case.batch, case.net.get("in_channels", 3), case.size, case.size)
     images = torch.randn(shape, generator=generator).to(case.device, memory_format=layout)
     labels = torch.randint(0, 10, (case.batch,), generator=generator).to(case.device)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from resnet_repro import records
-from resnet_repro.config import Run
+from resnet_repro.config import Run, run_id
 from resnet_repro.data import Images
 from resnet_repro.inputs import OtherData
-from resnet_repro.nets import CifarNet, ImageNet
+from resnet_repro.nets import NETWORKS, CifarNet
 from resnet_repro.probes.errors import clean_batches, error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
@@ -21,7 +21,6 @@ from resnet_repro.training.schedule import learning_rate, next_look, shortened, 
 from resnet_repro.training.step import NEVER
 
 ENGINES = {"eager": Eager, "graph": Graph}
-NETWORKS = {"cifar": CifarNet, "imagenet": ImageNet}
 
 
 class Member:
@@ -54,7 +53,7 @@ class Member:
         self.net.to(device).train()
         path = records.checkpoint(self.place)
         if path is not None:
-            self._restore(torch.load(path, map_location=device, weights_only=True))
+            self._restore(path, torch.load(path, map_location=device, weights_only=True))
         self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images)
         self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
         parallel.check_same_step(self.step, device)
@@ -122,10 +121,15 @@ class Member:
         names = ("step", "warm_until", "rows", "seconds", "running")
         state = {name: getattr(self, name) for name in names}
         state |= {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
-        return state | {"data_sha256": self.images.sha256}
+        return state | {"run_id": run_id(self.run), "data_sha256": self.images.sha256}
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        seen = state.pop("data_sha256", self.images.sha256)  # checkpoints of version 0.1 do not say it
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        # Checkpoints of version 0.1 say neither whose they are nor on what data.
+        name = state.pop("run_id", run_id(self.run))
+        if name != run_id(self.run):
+            records.set_aside(path, f"is that of another run, {name}")
+            return
+        seen = state.pop("data_sha256", self.images.sha256)
         if seen != self.images.sha256:
             raise OtherData(self.run, self.place, seen, self.images.sha256)
         self.net.load_state_dict(state.pop("net"))

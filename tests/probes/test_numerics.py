@@ -25,9 +25,11 @@ def cases():
     nets += [SMALL | {"depth": 11, "block": "bottleneck", "stride_on": s} for s in CHOICES["stride_on"]]
     nets += [SMALL | {"depth": 11, "block": "bottleneck", "order": order} for order in CHOICES["order"]]
     nets += [SMALL | {"activation": activation} for activation in CHOICES["activation"]]
+    imagenet = [{"depth": 18, "width": 8, "shortcut": "B"}, {"depth": 50, "width": 4, "block": "bottleneck"}]
     large = [{"depth": 8, "shortcut": "C", "width": width} for width in (2, 16)]
     all_cases = [Case(net, channels_last=layout) for net in nets for layout in (True, False)]
     all_cases += [Case(net, size=32, channels_last=layout) for net in large for layout in (True, False)]
+    all_cases += [Case(net, "imagenet", 64, 32, channels_last=layout) for net in imagenet for layout in (True, False)]
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # elsewhere it is emulated, by other kernels and slowly
         all_cases += [Case(net, bf16=True, channels_last=layout) for net in nets for layout in (True, False)]
     return all_cases

@@ -61,7 +61,7 @@ def test_lightning_changes_no_bit_of_what_the_engine_computes(fitted, tiny, digi
 
 def test_a_warm_up_by_error_ends_with_the_interval_that_falls_below(fitted):
     settings = ["optim.steps=60", "probes.curve_every=5", "probes.eval_every=0", "optim.milestones=[]"]
-    warmup = ["optim.warmup=error", "optim.warmup_error=80", "optim.warmup_lr=0.05", "optim.lr=0.1"]
+    warmup = ["optim.warmup=error", "optim.warmup_steps=60", "optim.warmup_lr=0.05", "optim.lr=0.1"]
     _, curves = fitted(*settings, *warmup)
     first_below = next(step for step, value in curves["train_error_running"].items() if value < 80)
     assert 5 < first_below < 60
@@ -71,7 +71,7 @@ def test_a_warm_up_by_error_ends_with_the_interval_that_falls_below(fitted):
 def test_a_warm_up_looks_at_the_error_between_curve_points_too(fitted, tiny, digits):
     """The same looks, every 5 steps, give the same network, whether the curve has a point at each or at every third."""
     settings = ["optim.steps=60", "probes.eval_every=0", "optim.milestones=[]"]
-    warmup = ["optim.warmup=error", "optim.warmup_error=80", "optim.warmup_lr=0.05", "optim.lr=0.1"]
+    warmup = ["optim.warmup=error", "optim.warmup_steps=60", "optim.warmup_lr=0.05", "optim.lr=0.1"]
     often, curves = fitted("probes.curve_every=5", *settings, *warmup)
     rarely, points = fitted("probes.curve_every=15", "optim.warmup_every=5", *settings, *warmup)
     assert list(points["lr"]) == [15, 30, 45, 60]
