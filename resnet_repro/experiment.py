@@ -3,10 +3,12 @@
 An experiment is a YAML file in experiments/ and no code. `load` reads it, and refuses one with a mistake in it; which
 runs its grid makes: planning.py. No torch, no pandas.
 
-A file may also be another one with some settings changed in every cell of its grid, the same question of other images:
+A file may also be another one with some settings changed in every cell of its grid, the same question of other images;
+and each key that it has itself replaces the base's:
 
     base: degradation
     set: {data.name: folder, data.title: my images}
+    claims: [...]
 """
 
 import dataclasses
@@ -143,15 +145,15 @@ def read(path: Path) -> Experiment:
 
 
 def _content(path: Path, above: Sequence[Path]) -> Any:
-    """What the file says; of one with a `base`, what that says with the settings of `set` in its grid.
+    """What the file says; of one with a `base`, what that says with its own keys in their place, `set` in every cell.
 
     above: the files of which this one is the base.
     """
     content = documents.read(path)
     if not isinstance(content, dict) or "base" not in content:
         return content
-    known = ("base", "set", "expected")
-    if set(content) - set(known) or not isinstance(content.get("set"), dict):
+    known = ("base", "set", *(f.name for f in dataclasses.fields(Experiment) if f.name != "id"))
+    if set(content) - set(known) or not isinstance(content.get("set", {}), dict):
         raise ConfigError(
             f"{path}: with a base, the keys are {', '.join(known)}, and set is a mapping; got {shown(content)}"
         )
@@ -164,9 +166,10 @@ def _content(path: Path, above: Sequence[Path]) -> Any:
     origin = _content(base, (*above, path))
     if not isinstance(origin, dict):
         raise ConfigError(f"{base} must be a mapping of keys, got {shown(origin)}")
-    _check_grid(origin.get("grid"), base)
-    grid = [{**block, **content["set"]} for block in origin["grid"]]
-    return {**origin, "grid": grid, "expected": content.get("expected", "")}
+    own = {key: value for key, value in content.items() if key not in ("base", "set")}
+    merged = {**origin, "expected": "", **own}  # how long the base takes says nothing of this one
+    _check_grid(merged.get("grid"), path if "grid" in own else base)
+    return {**merged, "grid": [{**block, **content.get("set", {})} for block in merged["grid"]]}
 
 
 def _build(kind: type, content: dict[str, Any], where: str) -> Any:

@@ -312,13 +312,22 @@ def test_a_derived_experiment_asks_the_same_of_other_settings(derived, tmp_path)
     assert not set(names(plan(other))) & set(names(plan(origin)))
 
 
+def test_a_key_of_a_derived_experiment_replaces_that_of_its_base(written, tmp_path):
+    read(written())
+    cell = {"task": "digits", "model": "resnet", "model.depth": [20, 56], "seed": [7, 8]}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"base": "made-up", "question": "And so?", "grid": [cell]}))
+    origin, other = read(tmp_path / "made-up.yaml"), read(tmp_path / "other.yaml")
+    assert (other.question, other.grid, other.claims) == ("And so?", [cell], origin.claims)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ({"base": "nobody"}, "base must be another experiment .*got 'nobody'"),
         ({"base": "derived"}, "base must be another experiment"),
         ({"set": ["data.title"]}, "set is a mapping"),
-        ({"claims": []}, "with a base, the keys are base, set, expected"),
+        ({"claim": []}, "with a base, the keys are base, set, question"),
+        ({"grid": {}}, "derived.yaml: grid must be a list"),
     ],
 )
 def test_a_mistake_in_a_derived_experiment_is_named(derived, content, words):
