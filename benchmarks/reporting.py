@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import table
-from resnet_repro import experiment, metrics, planning
+from resnet_repro import experiment, metrics, planning, project
 from resnet_repro.config import columns
 
 EXPERIMENT = "degradation-digits"
@@ -17,7 +17,7 @@ EXPERIMENT = "degradation-digits"
 
 def main() -> None:
     """Writes 1,000 records of 125 seeds and reports on them in a process of its own."""
-    text = (experiment.EXPERIMENTS / f"{EXPERIMENT}.yaml").read_text(encoding="utf-8")
+    text = (project.ROOT / "experiments" / f"{EXPERIMENT}.yaml").read_text(encoding="utf-8")
     many = text.replace("seed: [0, 1, 2, 3, 4]", f"seed: {list(range(125))}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{EXPERIMENT}.yaml"
@@ -25,8 +25,8 @@ def main() -> None:
         planned = planning.plan(experiment.read(path))
         _write_records(planned, Path(folder) / "results" / EXPERIMENT / "data")
         code = (
-            "import sys; from pathlib import Path; from resnet_repro import experiment, report\n"
-            "experiment.EXPERIMENTS = Path(sys.argv[1])\n"
+            "import sys; from pathlib import Path; from resnet_repro import project, report\n"
+            "project.EXPERIMENTS = (Path(sys.argv[1]),)\n"
             f"report.render('{EXPERIMENT}', Path(sys.argv[1]) / 'results')"
         )
         started = time.perf_counter()

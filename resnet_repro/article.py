@@ -7,14 +7,15 @@ name of an experiment the article is on it alone, in results/paper/<id>.tex.
 import argparse
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
-from resnet_repro import report
+from resnet_repro import project, report
 from resnet_repro.analysis import article, citations
-from resnet_repro.errors import UserError, command
+from resnet_repro.errors import UserError
+from resnet_repro.places import command
 from resnet_repro.records import write_atomically
 
 INSTALL = "install TeX Live (Debian: apt-get install texlive-latex-recommended) and repeat the command"
@@ -75,11 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.article", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="an experiment; all that have data when none is named")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, metavar="DIR", help="where the data lie")
+    parser.add_argument("--results", type=Path, default=project.RESULTS, metavar="DIR", help="where the data lie")
     options = parser.parse_args(arguments)
     print(typeset(write(options.ids, options.results)))
     return 0
 
 
+def cli() -> NoReturn:
+    """The command, `resnet-article`."""
+    command(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command(main))
+    cli()

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from resnet_repro import costs, errors, experiment, memory, planning, settings
-from resnet_repro.sweep import AGAIN, LOCAL, check_minutes
+from resnet_repro import costs, experiment, memory, places, planning, settings
+from resnet_repro.project import LOCAL
+from resnet_repro.sweep import AGAIN, check_minutes
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
 COLLECTING = 20.0
@@ -66,5 +68,10 @@ def main() -> int:
     return code
 
 
+def cli() -> NoReturn:
+    """The command, `resnet-campaign`."""
+    places.command(main)
+
+
 if __name__ == "__main__":
-    errors.command(main)
+    cli()

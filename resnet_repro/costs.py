@@ -24,7 +24,7 @@ from resnet_repro.config import Run, cost
 from resnet_repro.experiment import Experiment
 from resnet_repro.machine import cores, device, visible_gpus
 from resnet_repro.planning import Planned, in_order
-from resnet_repro.provenance import ROOT
+from resnet_repro.project import COMMITTED, LOCAL
 
 ALIKE = 10.0
 """Runs whose costs differ by more than this factor say nothing of each other: what is not training weighs otherwise."""
@@ -102,9 +102,9 @@ class Costs:
         return [cost(plan.run) for plan in planned], False
 
 
-def known(runs_dir: Path, results: Path = ROOT / "results") -> Costs:
-    """What was measured: in runs_dir, then in results/local, then in the results that are committed."""
-    collected = [sorted(results.glob("local/*/data/runs.csv")), sorted(results.glob("*/data/runs.csv"))]
+def known(runs_dir: Path, results: Sequence[Path] = (LOCAL, COMMITTED)) -> Costs:
+    """What was measured: in runs_dir, then in each of the results folders, by default the user's, then the authors'."""
+    collected = [sorted(folder.glob("*/data/runs.csv")) for folder in results]
     return Costs([Source(list(_of_records(runs_dir))), *(Source(list(_of_tables(paths))) for paths in collected)])
 
 

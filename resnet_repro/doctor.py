@@ -12,12 +12,13 @@ from dataclasses import fields
 from importlib.metadata import requires, version
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from packaging.requirements import Requirement
 
-from resnet_repro import errors, machine, records, settings
+from resnet_repro import machine, records, settings
 from resnet_repro.config import Model, Run
+from resnet_repro.places import command
 from resnet_repro.probes import numerics
 
 SHOWN = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb", "numpy", "pandas", "matplotlib")
@@ -186,5 +187,10 @@ def main() -> int:
     return look(settings.compose(sys.argv[1:]))
 
 
+def cli() -> NoReturn:
+    """The command, `resnet-doctor`."""
+    command(main)
+
+
 if __name__ == "__main__":
-    errors.command(main)
+    cli()

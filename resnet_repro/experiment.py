@@ -20,13 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from resnet_repro import documents
+from resnet_repro import documents, project
 from resnet_repro.config import ConfigError
 from resnet_repro.metrics import METRICS, QUANTITIES, SHARES
 from resnet_repro.typed import problem, shown
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
-PAPER = Path(__file__).resolve().parent / "analysis" / "paper"
+PAPER = project.PACKAGE / "analysis" / "paper"
 
 RESERVED = ("README", "verdicts", "errors", "paper", "manifest", "data", "site", "local")
 """Names in results/<id> and results/ that are other files'."""
@@ -92,13 +91,23 @@ class Experiment:
 
 def ids() -> list[str]:
     """The experiments there are, by name."""
-    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    return sorted({path.stem for folder in project.EXPERIMENTS for path in folder.glob("*.yaml")})
+
+
+def file(name: str) -> Path | None:
+    """The file of the experiment called so, if there is one."""
+    return next((path for path in _files(name) if path.is_file()), None)
+
+
+def _files(name: str) -> list[Path]:
+    """Where its file may lie: the first that is there counts."""
+    return [folder / f"{name}.yaml" for folder in project.EXPERIMENTS]
 
 
 def load(name: str) -> Experiment:
     """The experiment of experiments/<name>.yaml. Raises ConfigError naming the mistake, if there is one."""
-    path = EXPERIMENTS / f"{named(name, 'an experiment')}.yaml"
-    if not path.is_file():
+    path = file(named(name, "an experiment"))
+    if path is None:
         raise ConfigError(f"no experiment {name!r}; there are {', '.join(ids())} (experiments/*.yaml)")
     return read(path)
 
@@ -157,8 +166,10 @@ def _content(path: Path, above: Sequence[Path]) -> Any:
         raise ConfigError(
             f"{path}: with a base, the keys are {', '.join(known)}, and set is a mapping; got {shown(content)}"
         )
-    base = path.with_name(f"{named(content['base'], f'{path}: base')}.yaml")
-    if not base.is_file() or base in (*above, path):
+    name = named(content["base"], f"{path}: base")
+    candidates = [path.with_name(f"{name}.yaml"), *_files(name)]
+    base = next((file for file in candidates if file.is_file() and file not in (*above, path)), None)
+    if base is None:
         raise ConfigError(
             f"{path}: base must be another experiment ({', '.join(ids())}) that does not lead back here, "
             f"got {shown(content['base'])}"

@@ -3,13 +3,19 @@
 So a job that works in another folder, at another time or on another node finds the folder that was meant.
 """
 
+import argparse
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from omegaconf import OmegaConf
 
+from resnet_repro import errors
 from resnet_repro.config import ConfigError, Run
+from resnet_repro.project import CONFIG_DIR
 
 PATHS = ("runs_dir", "data_dir")
 STARTED = time.localtime()
@@ -34,6 +40,29 @@ def absolute(key: str, text: str, start: Path | None = None) -> str:
     except RuntimeError as error:
         raise ConfigError(f"{key} is {text!r}, and this user has no home folder: write the whole path") from error
     return str((start or Path.cwd()) / path)
+
+
+def command(body: Callable[[], int | None]) -> NoReturn:
+    """Runs a command as `errors.command` does, with the user's own settings of Hydra's `--config-dir DIR`."""
+
+    def with_own_settings() -> int | None:
+        _take_config_dir()
+        return body()
+
+    errors.command(with_own_settings)
+
+
+def _take_config_dir() -> None:
+    """Takes `--config-dir` off the command line: it holds for this process, and for those that it starts."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir")
+    given, sys.argv[1:] = parser.parse_known_args()
+    if given.config_dir is None:
+        return
+    folder = Path(absolute("--config-dir", given.config_dir))
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir must be a folder of your own settings (task/mine.yaml), got {folder}")
+    os.environ[CONFIG_DIR] = str(folder)
 
 
 def handed(run: Run, overrides: Sequence[str]) -> list[str]:

@@ -1,21 +1,23 @@
 """Where a number comes from: commit, versions, device. Never environment variables, user or host names."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from resnet_repro.project import INSTALLED, ROOT
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Commit, Python, package versions and the device's name (`cpu` or `cuda`)."""
-    packages = {name: version(name) for name in ("torch", "torchvision", "pytorch-lightning", "numpy")}
+    """Commit, Python, package versions (this project's too) and the device's name (`cpu` or `cuda`)."""
+    names = ("resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy")
+    packages = {name: version(name) for name in names}
     return {"commit": commit(), "python": platform.python_version(), **packages, "device": device_name(device)}
 
 
@@ -23,8 +25,11 @@ def describe(device: str) -> dict[str, Any]:
 def commit() -> str:
     """This project's commit, `-dirty` added where a file was changed, or is new, that says what is trained.
 
-    `unknown` where the source lies in no git checkout of its own, be it within another repository.
+    Of an installed package what pip noted, where it took it from a repository. `unknown` where the source lies in no
+    git checkout of its own, be it within another repository.
     """
+    if INSTALLED:
+        return _installed_commit()
     try:
         if not Path(_git("rev-parse", "--show-toplevel")).samefile(ROOT):
             return "unknown"
@@ -44,6 +49,13 @@ def _changes() -> str:
         changes = _git("status", "--porcelain", "-unormal", "--", "resnet_repro", "conf", "hydra_plugins", **index)
         # A new question changes no code.
         return changes + _git("status", "--porcelain", "-uno", "--", "experiments", **index)
+
+
+def _installed_commit() -> str:
+    """The commit in direct_url.json (packaging.python.org, direct URL data structure); none of an index's wheel."""
+    package = distribution("resnet-repro")
+    noted = json.loads(package.read_text("direct_url.json") or "{}")
+    return noted.get("vcs_info", {}).get("commit_id", "unknown")[:12]
 
 
 def _git(*arguments: str, **environment: str) -> str:

@@ -10,15 +10,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from resnet_repro import experiment, planning, report, terminal
+from resnet_repro import experiment, planning, project, report, terminal
 from resnet_repro.collect import check_sums, write_with_sums
 from resnet_repro.errors import UserError, command
-from resnet_repro.experiment import EXPERIMENTS
 
 FILES = ("runs.csv", "curves.csv")
 
 
-def publish(name: str, local: Path = report.LOCAL, results: Path = report.RESULTS) -> None:
+def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESULTS) -> None:
     """Copies local/<name>/data to results/<name>/data and renders it.
 
     Raises UserError, and leaves the results as they are, for data that are incomplete or come from code or an
@@ -35,7 +34,7 @@ def publish(name: str, local: Path = report.LOCAL, results: Path = report.RESULT
         rows = {row["run_id"]: row for row in csv.DictReader(file)}
     _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
     _check_committed(rows)
-    _check_file(EXPERIMENTS / f"{name}.yaml")
+    _check_file(experiment.file(name))
     write_with_sums(results / name / "data", {file: (data / file).read_bytes() for file in FILES})
     report.render(name, results)
 
@@ -57,8 +56,9 @@ def _check_committed(rows: Mapping[str, Mapping[str, str]]) -> None:
         )
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path | None) -> None:
     """Refuses an experiment file that differs from what is committed, so that its claims stand before its data."""
+    assert path is not None  # it was loaded
     asked = ["git", "-C", str(path.parent), "status", "--porcelain", "--", path.name]
     answer = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
     if answer.returncode != 0:
@@ -71,8 +71,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m resnet_repro.publish", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("experiment", metavar="ID", help="the experiment")
-    parser.add_argument("--from", dest="local", type=Path, default=report.LOCAL, metavar="DIR", help="where it lies")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, metavar="DIR", help="where it goes")
+    parser.add_argument("--from", dest="local", type=Path, default=project.LOCAL, metavar="DIR", help="where it lies")
+    parser.add_argument("--results", type=Path, default=project.RESULTS, metavar="DIR", help="where it goes")
     options = parser.parse_args()
     publish(options.experiment, options.local, options.results)
     folder = options.results / options.experiment

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from resnet_repro.config import Run
-from resnet_repro.settings import CONF, GROUPS, compose, known_fields, known_keys
+from resnet_repro.settings import GROUPS, compose, known_fields, known_keys, options
 
 HEAD = """\
 Train one run:    python -m resnet_repro.train model=resnet model.depth=56 seed=3
@@ -88,7 +88,7 @@ def _show_table(run: Run) -> None:
 
     print(HEAD, end="")
     for group in GROUPS:
-        print(f"  {group:<6} {', '.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}")
+        print(f"  {group:<6} {', '.join(options(group))}")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("setting", "value", "meaning (what it may be)"):
         table.add_column(name, no_wrap=name != "meaning (what it may be)")

@@ -17,19 +17,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
-from resnet_repro import experiment, terminal
+from resnet_repro import experiment, project, terminal
 from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
 from resnet_repro.config import ConfigError
-from resnet_repro.errors import UserError, command, sentence
+from resnet_repro.errors import UserError, sentence
+from resnet_repro.places import command
+from resnet_repro.project import COMMITTED, LOCAL, RESULTS
 from resnet_repro.records import write_atomically
-from resnet_repro.settings import CONF
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
-LOCAL = RESULTS / "local"
-"""What is measured here goes to the user's own place, which git ignores; `publish` takes it to RESULTS."""
 COMPARED = ("verdicts.csv", "data/runs.csv")
 """What of the committed results stands beside what was measured here."""
 SOURCES = (
@@ -103,8 +100,8 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
 
 def committed(name: str, results: Path) -> Path | None:
     """The folder of the experiment's committed results, to be shown beside those in another results folder."""
-    ours = RESULTS / name
-    return ours if results.resolve() != RESULTS and (ours / "verdicts.csv").exists() else None
+    ours = COMMITTED / name
+    return ours if results.resolve() != COMMITTED and (ours / "verdicts.csv").exists() else None
 
 
 def render_overview(results: Path = RESULTS) -> str:
@@ -139,18 +136,19 @@ def _inputs(name: str, folder: Path) -> dict[str, str]:
     if not all((folder / "data" / file).exists() for file in ("runs.csv", "curves.csv")):
         experiment.load(name)
         raise ConfigError(f"experiment {name} has no data in {folder / 'data'}; run its sweep first")
-    yaml = experiment.EXPERIMENTS / f"{name}.yaml"
     data = _hashes(folder, sorted(p.relative_to(folder).as_posix() for p in (folder / "data").rglob("*")))
     ours = committed(name, folder.parent)
     beside = {} if ours is None else {f"committed/{k}": v for k, v in _hashes(ours, COMPARED).items()}
-    return data | beside | {f"experiments/{name}.yaml": _hash(yaml)}
+    yaml = experiment.file(name)
+    return data | beside | ({} if yaml is None else {f"experiments/{name}.yaml": _hash(yaml)})
 
 
 def _code() -> dict[str, str]:
     """What else the outputs follow from: the config, which names the runs of a plan, and the code of the analysis."""
-    conf = [p.relative_to(ROOT).as_posix() for p in sorted(CONF.rglob("*.yaml"))]
-    code = [p.relative_to(ROOT).as_posix() for glob in SOURCES for p in sorted((ROOT / "resnet_repro").glob(glob))]
-    return _hashes(ROOT, conf + code)
+    folders = [folder for folder in (project.CONF, project.own_conf()) if folder is not None]
+    conf = [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
+    code = [path for glob in SOURCES for path in sorted(project.PACKAGE.glob(glob))]
+    return {str(path): _hash(path) for path in conf + code}
 
 
 def _hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
@@ -204,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     places = [options.results] if options.results else [RESULTS] if options.verify else [RESULTS, LOCAL]
-    return _run(options.ids, places, options.verify)
+    return _run(options.ids, list(dict.fromkeys(places)), options.verify)
 
 
 def _run(ids: Sequence[str], places: Sequence[Path], verifying: bool) -> int:
@@ -232,5 +230,10 @@ def _failed(name: str, results: Path) -> bool:
     return False
 
 
-if __name__ == "__main__":
+def cli() -> NoReturn:
+    """The command, `resnet-report`."""
     command(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -23,10 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.config import ConfigError, Run
 from resnet_repro.grammar import of_hydra, parse, parse_one
 from resnet_repro.places import stop_the_clock
+from resnet_repro.project import CONF, own_conf
 from resnet_repro.rules import check
 from resnet_repro.typed import problem, shown, words
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("model", "task")
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.sweeper.experiment", "hydra.sweeper.results", "hydra.verbose",
          "hydra.job.", "hydra/job_logging", "hydra/hydra_logging")  # fmt: skip
@@ -102,14 +102,28 @@ def _copy(value: Any) -> Any:
     return list(value) if isinstance(value, list) else value
 
 
+def options(group: str) -> list[str]:
+    """What a group of settings may be: the files of conf/<group>/, and of the user's own."""
+    return sorted({*_options(CONF, group), *_options(own_conf(), group)})
+
+
+def _options(conf: Path | None, group: str) -> list[str]:
+    return [] if conf is None else [path.stem for path in (conf / group).glob("*.yaml")]
+
+
 def _check_group(override: Override) -> None:
-    options = sorted(path.stem for path in (CONF / override.key_or_group).glob("*.yaml"))
+    group, value = override.key_or_group, override.value()
     if override.package is not None:
         raise ConfigError(f"{shown(override.input_line)}: a group's place is fixed; write {override.key_or_group}=...")
     if override.is_sweep_override():
         raise ConfigError(f"{shown(override.input_line)} names several values: add -m to train one run for each")
-    if override.value() not in options:
-        raise ConfigError(f"{override.key_or_group} must be one of {', '.join(options)}, got {shown(override.value())}")
+    if value not in options(group):
+        raise ConfigError(f"{group} must be one of {', '.join(options(group))}, got {shown(value)}")
+    if value in _options(CONF, group) and value in _options(own_conf(), group):
+        raise ConfigError(
+            f"{group}={value} is a file of {CONF} and another of {own_conf()}, which adds to the first and replaces "
+            "nothing; give yours another name"
+        )
 
 
 @lru_cache(maxsize=64)

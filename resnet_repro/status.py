@@ -6,12 +6,13 @@ Read from the run folders while jobs run; where a run has a Slurm job, beside it
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rich.table import Table
 
 from resnet_repro import experiment, listing, planning, records, slurm
-from resnet_repro.errors import command
 from resnet_repro.listing import STATES, UNFINISHED
+from resnet_repro.places import command
 from resnet_repro.planning import Planned
 
 
@@ -86,5 +87,10 @@ def main() -> None:
     show(names or experiment.ids(), [w for w in words if "=" in w], everything)
 
 
-if __name__ == "__main__":
+def cli() -> NoReturn:
+    """The command, `resnet-status`."""
     command(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from resnet_repro import (
     costs,
@@ -29,10 +29,10 @@ from resnet_repro import (
 from resnet_repro.collect import collect_runs, mixture_in
 from resnet_repro.config import ConfigError
 from resnet_repro.drive import RunsCrashed
-from resnet_repro.errors import command
 from resnet_repro.experiment import Experiment
+from resnet_repro.places import command
 from resnet_repro.planning import Planned
-from resnet_repro.report import LOCAL
+from resnet_repro.project import LOCAL
 
 LONGEST = 1_000_000
 """Minutes that a sweep can be given at most, about two years: a timer holds no more."""
@@ -178,8 +178,13 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
     return sweep(spec, options.launcher, options.overrides, options.results, options.minutes)
 
 
+def cli() -> NoReturn:
+    """The command, `resnet-sweep`."""
+    command(main)
+
+
 if __name__ == "__main__":
     # Imported by name, so that the sweeper's RunsCrashed is the one that is caught here.
-    from resnet_repro.sweep import main as run_main
+    from resnet_repro.sweep import cli as run_cli
 
-    command(run_main)
+    run_cli()

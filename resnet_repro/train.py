@@ -31,6 +31,7 @@ from resnet_repro import (
     places,
     planning,
     progress,
+    project,
     provenance,
     records,
     reference,
@@ -111,7 +112,9 @@ class Started:
 
 def command(overrides: Sequence[str]) -> str:
     """What to paste into a shell to train the run with these overrides."""
-    return shlex.join(["python", "-m", "resnet_repro.train", *overrides])
+    folder = os.environ.get(project.CONFIG_DIR)
+    own = [] if folder is None else ["--config-dir", folder]
+    return shlex.join(["python", "-m", "resnet_repro.train", *own, *overrides])
 
 
 def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
@@ -206,7 +209,7 @@ def _printed_to(paths: Sequence[Path]) -> Iterator[None]:
                 os.close(original)
 
 
-@hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(project.CONF), config_name="config")
 def main(cfg: DictConfig) -> str:
     """One Hydra job. Returns the run's status, in a sweep also that it was left to another process."""
     overrides = list(HydraConfig.get().overrides.task)
@@ -230,7 +233,7 @@ def _train_alone(run: config.Run, overrides: Sequence[str]) -> str:
 
 def cli() -> NoReturn:
     """The command line: composes the overrides once before Hydra does, for errors that say what to do."""
-    errors.command(_answer)
+    places.command(_answer)
 
 
 def _answer() -> None:

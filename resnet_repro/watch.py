@@ -6,9 +6,11 @@ sweep goes on.
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from resnet_repro import experiment, planning, progress, slurm
-from resnet_repro.errors import UserError, command
+from resnet_repro.errors import UserError
+from resnet_repro.places import command
 
 DEFAULT = "degradation-digits"
 
@@ -36,5 +38,10 @@ def main() -> None:
         print("Watching ended; the sweep goes on.")
 
 
-if __name__ == "__main__":
+def cli() -> NoReturn:
+    """The command, `resnet-watch`."""
     command(main)
+
+
+if __name__ == "__main__":
+    cli()

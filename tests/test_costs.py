@@ -32,7 +32,7 @@ def row(
 
 
 def known(tmp_path: Path) -> Costs:
-    return costs.known(tmp_path / "runs", tmp_path / "results")
+    return costs.known(tmp_path / "runs", [tmp_path / "results" / "local", tmp_path / "results"])
 
 
 def test_a_run_that_was_measured_takes_what_it_took(planned, tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import experiment, grammar, planning, settings
+from resnet_repro import experiment, grammar, planning, project, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,7 +32,7 @@ COMMANDS = [
     (page, line)
     for page, text in [*blocks("sh"), *blocks("text")]
     for line in text.splitlines()
-    if re.match(r"make |\.venv/bin/python -m ", line)
+    if re.match(r"make |\.venv/bin/python -m |resnet-", line)
 ]
 
 
@@ -44,7 +44,7 @@ def own_experiments(tmp_path, monkeypatch):
     for _, text in blocks("yaml"):
         if named := re.match(r"# experiments/(.*\.yaml)\n", text):
             (tmp_path / named[1]).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(project, "EXPERIMENTS", (tmp_path,))
     return tmp_path
 
 
@@ -69,6 +69,8 @@ def python_commands(words):
             ["make", "-n", "-s", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True, encoding="utf-8"
         ).stdout.replace("\\\n", " ")
         lines = [shlex.split(line) for line in shown.splitlines() if "-m resnet_repro" in line]
+    elif words[0].startswith("resnet-"):
+        lines = [["-m", words[0].replace("resnet-", "resnet_repro."), *words[1:]]]
     else:
         lines = [words]
     firsts = [(line, line.index("-m")) for line in lines]

@@ -18,7 +18,13 @@ def leaves_the_encoding_to_the_locale(call):
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     if "encoding" in given or None in given:  # named, or handed on as **options
         return False
-    if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in ("os", "Image", "zipfile", "tarfile"):
+    if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in (
+        "os",
+        "Image",
+        "zipfile",
+        "tarfile",
+        "package",
+    ):
         return name == "fdopen"
     modes = [a.value for a in [*call.args, *given.values()] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     if name in ("open", "fdopen"):
@@ -61,8 +67,8 @@ def test_a_sweep_in_the_locale_c_keeps_what_is_not_ascii(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "locale.yaml").write_text(EXPERIMENT, encoding="utf-8")
     script = (
-        "import sys; from pathlib import Path; from resnet_repro import experiment, sweep;"
-        f"experiment.EXPERIMENTS = Path({str(tmp_path)!r}) / 'experiments';"
+        "import sys; from pathlib import Path; from resnet_repro import project, sweep;"
+        f"project.EXPERIMENTS = (Path({str(tmp_path)!r}) / 'experiments',);"
         "from resnet_repro.errors import command; command(sweep.main)"
     )
     words = ["locale", "--results", str(tmp_path / "results"), f"env.runs_dir={tmp_path}/runs", "env.wandb=disabled"]

@@ -130,7 +130,8 @@ def test_nothing_of_the_environment_the_user_or_the_host_is_in_it():
         [sys.executable, "-c", code], env={**secret, **kept}, check=True, capture_output=True, text=True, cwd=ROOT
     ).stdout
     described = json.loads(printed)
-    assert set(described) == {"commit", "python", "torch", "torchvision", "pytorch-lightning", "numpy", "device"}
+    packages = {"resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy"}
+    assert set(described) == {"commit", "python", "device"} | packages
     assert "s3cret" not in printed
     assert {getpass.getuser(), socket.gethostname(), socket.getfqdn()}.isdisjoint(described.values())
     assert str(Path.home()) not in printed

@@ -4,10 +4,10 @@ import subprocess
 
 import pytest
 
-from resnet_repro import publish, report
+from resnet_repro import project, publish, report
 from resnet_repro.collect import write_with_sums
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import EXPERIMENTS, load
+from resnet_repro.experiment import load
 
 COMMIT = "0123456789ab"
 
@@ -17,13 +17,12 @@ def checkout(tmp_path, monkeypatch):
     """A repository with the tiny experiment, committed, and its folders for what is measured and what is published."""
     experiments = tmp_path / "experiments"
     experiments.mkdir()
-    tiny = (EXPERIMENTS / "tiny.yaml").read_text(encoding="utf-8").replace("smoke: true\n", "")
+    tiny = (project.CONF.parent / "experiments" / "tiny.yaml").read_text(encoding="utf-8").replace("smoke: true\n", "")
     (experiments / "tiny.yaml").write_text(tiny, encoding="utf-8")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "experiments")
     git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-q", "-m", "x")
-    for module in ("publish", "experiment"):
-        monkeypatch.setattr(f"resnet_repro.{module}.EXPERIMENTS", experiments)
+    monkeypatch.setattr(project, "EXPERIMENTS", (experiments,))
     return tmp_path
 
 

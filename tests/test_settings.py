@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from resnet_repro import reference
 from resnet_repro.config import ConfigError, model_name, run_id
 from resnet_repro.grammar import parse_one
-from resnet_repro.settings import CONF, compose, known_fields, known_keys, resolve
+from resnet_repro.project import CONF
+from resnet_repro.settings import compose, known_fields, known_keys, resolve
 
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 
