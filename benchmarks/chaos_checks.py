@@ -11,7 +11,7 @@ MARK = "RESNET_REPRO_CHAOS"
 CIRCUMSTANCES = ("provenance", "overrides", "command", "sha256")
 """What a record says of how it was made."""
 COMMANDS = {
-    "mirror": "resnet_repro.mirror", "picture": "resnet_repro.pictures", "rank": "resnet_repro.training.follow",
+    "mirror": "resnet_repro.mirror", "picture": "resnet_repro.pictures", "rank": "multiprocessing.spawn",
     "tracker": "multiprocessing.resource_tracker", "W&B": "wandb",
 }  # fmt: skip
 _forked: dict[int, str] = {}

@@ -53,8 +53,8 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.runs_dir = Path(config.env.runs_dir)
-        here = -(-config.env.devices // self.options["nodes"])  # devices on each node
-        for name, one_each in (("gpus_per_node", here), ("cpus_per_task", here * config.env.threads)):
+        self.tasks = -(-config.env.devices // self.options["nodes"])  # on each node, one for each device
+        for name, one_each in (("gpus_per_node", self.tasks), ("cpus_per_task", config.env.threads)):
             if self.options[name] is None:
                 self.options[name] = one_each
 
@@ -90,10 +90,11 @@ class SlurmLauncher(Launcher):
             executor = submitit.AutoExecutor(self.runs_dir / "slurm", cluster="slurm")
             executor.update_parameters(
                 name="resnet_repro",
-                tasks_per_node=1,
+                tasks_per_node=self.tasks,
                 slurm_setup=self.setup_commands,
                 slurm_additional_parameters=self.additional,
-                slurm_srun_args=[f"--cpus-per-task={self.options['cpus_per_task']}"],
+                # A rank that fails ends the others.
+                slurm_srun_args=[f"--cpus-per-task={self.options['cpus_per_task']}", "--kill-on-bad-exit=1"],
                 **options,
             )
             return executor.map_array(slurm.job, packs)

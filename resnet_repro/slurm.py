@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_repro import config, records, settings
+from resnet_repro import config, ranks, records, settings
 from resnet_repro.planning import Planned
 
 POLL_SECONDS = 5.0
@@ -56,15 +56,15 @@ def job(pack: Sequence[Sequence[str]]) -> list[str]:
     places = [records.folder(run, config.run_id(run)) for run in runs]
     before = [_progress(place) for place in places]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    from resnet_repro.train import follow, train_pack
+
+    if ranks.rank() > 0:  # the first one asks to be requeued
+        for warning in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(warning, signal.SIG_IGN)
+        follow(runs[0])
+        return ["followed"]
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, lambda *_: _requeue(further=[_progress(place) for place in places] != before))
-    if int(os.environ.get("SLURM_NODEID", "0")) > 0:  # another node leads
-        from resnet_repro.training.follow import follow
-
-        follow(runs[0], places[0])
-        return ["followed"]
-    from resnet_repro.train import train_pack
-
     return [record["status"] for record in train_pack(list(zip(runs, pack, strict=True)), log=True)]
 
 

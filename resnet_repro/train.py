@@ -33,6 +33,7 @@ from resnet_repro import (
     progress,
     project,
     provenance,
+    ranks,
     records,
     reference,
     settings,
@@ -118,7 +119,43 @@ def command(overrides: Sequence[str]) -> str:
 
 
 def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
-    """Trains the runs side by side, and writes and returns their records, by name."""
+    """Trains the runs side by side, in as many processes as one has devices, and returns their records, by name."""
+    first = started[0]
+    ranks.check(first.run)
+    if first.run.env.devices == 1 or first.run.optim.steps == 0 or ranks.launched():
+        return _trained_here(started)
+    from resnet_repro.training.launch import launch
+
+    launch(first.run.env.devices, _train_as_rank, first.run, first.overrides)
+    record = records.read(first.place)
+    assert record is not None
+    return {first.name: record}
+
+
+def _train_as_rank(run: config.Run, overrides: Sequence[str]) -> None:
+    provenance.commit()
+    if ranks.rank() > 0:
+        follow(run)
+    else:
+        _trained_here([Started(run, overrides)])
+
+
+def follow(run: config.Run) -> None:
+    """Takes part, as a rank that writes nothing, in the training of a run; returns at once where it is finished."""
+    ranks.check(run)
+    place = records.folder(run, config.run_id(run))
+    if run.optim.steps == 0 or (place / "record.json").exists():
+        return
+    from resnet_repro import data
+    from resnet_repro.training.fit import fit
+    from resnet_repro.training.member import Member
+
+    images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download)
+    fit([Member(run, images, place)], lambda _: None)
+
+
+def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
+    """Trains the runs side by side in this process, and writes and returns their records, by name."""
     from resnet_repro import data
     from resnet_repro.training.fit import fit
     from resnet_repro.training.member import Member
@@ -219,6 +256,9 @@ def main(cfg: DictConfig) -> str:
         return made[0]["status"] if made else "left to another process"
     with errors.told():
         run = places.settle(settings.resolve(cfg), Path(HydraConfig.get().runtime.cwd))
+        if ranks.rank() > 0:
+            follow(run)
+            return "followed"
         return _train_alone(run, overrides)
 
 
@@ -250,6 +290,8 @@ def _check_command_line(arguments: Sequence[str]) -> None:
         return  # --hydra-help, completion: Hydra's own
     overrides = [a for a in arguments if not a.startswith("-")]
     settings.check_hydra(overrides)
+    if multirun and (place := ranks.launched()):
+        raise config.ConfigError(f"{place.by} starts the processes of one run: leave out -m, a sweep starts its own")
     memory.check(settings.compose(cell) for cell in (grammar.product(overrides) if multirun else [overrides]))
 
 

@@ -6,11 +6,11 @@ instructions every time and never waits: the graph engine (graph.py) records it 
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnet_repro.config import Run
 from resnet_repro.data import Draws, Images, epoch_draws, fit_transform, steps_per_epoch
@@ -28,9 +28,16 @@ class Eager:
     Batches, crops and flips of an epoch are drawn from (seed, epoch), so a run continues from any step.
     """
 
-    def __init__(self, run: Run, net: nn.Module, optimizer: torch.optim.Optimizer, images: Images) -> None:
-        self.run, self.optimizer = run, optimizer
-        self.net = compiled(net) if run.env.compile else parallel.spread(net)
+    def __init__(
+        self,
+        run: Run,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        images: Images,
+        backward: Callable[[Tensor], None] = Tensor.backward,
+    ) -> None:
+        self.run, self.optimizer, self.backward = run, optimizer, backward
+        self.net = compiled(net) if run.env.compile else net
         self.device = next(net.parameters()).device
         self.transform = fit_transform(
             images.train_x,
@@ -92,8 +99,9 @@ class Eager:
         images = self.transform.augment(self.crops, *batch)
         labels = self.labels[batch.order]
         loss, logits = train_step(
-            self.net, self.optimizer, images, labels, bf16=optim.precision == "bf16", clip=optim.clip
-        )
+            self.net, self.optimizer, images, labels,
+            bf16=optim.precision == "bf16", clip=optim.clip, backward=self.backward,
+        )  # fmt: skip
         self.tally.add(loss, logits, labels)
 
     def _begin_epoch(self, epoch: int) -> None:

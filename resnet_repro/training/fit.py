@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from resnet_repro.config import ConfigError, Run
 from resnet_repro.probes.numerics import bf16_per_fp32
-from resnet_repro.training import ranks
+from resnet_repro.training import parallel
 from resnet_repro.training.member import Member
 from resnet_repro.training.module import Pack
 
@@ -33,15 +32,17 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
     left = [member for member in members if member.run.optim.steps > 0]
     if not left:
         return
-    if members[0].run.env.devices == 1:
-        _train(Pack(left, members[0].run.env.checkpoint_seconds, finished), device)
+    env = members[0].run.env
+    if env.devices == 1:
+        _train(Pack(left, env.checkpoint_seconds, finished), device)
         return
-    (member,) = left
-    with ranks.together(member.run, member.place, device):
-        device = ranks.local_device(member.run, device)
-        _train(Pack(left, member.run.env.checkpoint_seconds, lambda _: None), device)
-    member.net.to(device)  # Lightning leaves it on the CPU
-    finished(member)
+    _train(Pack(left, env.checkpoint_seconds, lambda _: None), device)
+    first = parallel.rank() == 0
+    parallel.leave()
+    if first:  # the final errors are those of one process, without the others
+        (member,) = left
+        member.net.to(member.engine.device)  # Lightning leaves it on the CPU
+        finished(member)
 
 
 def set_up(run: Run) -> torch.device:
@@ -51,6 +52,8 @@ def set_up(run: Run) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     torch.set_num_threads(run.env.threads)
+    if run.env.devices > 1:
+        os.environ["OMP_NUM_THREADS"] = str(run.env.threads)  # else Lightning sets its own number for several ranks
     torch.use_deterministic_algorithms(True)
     # With it, every new tensor would be filled before it is written: a kernel more for each.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -69,13 +72,12 @@ def set_up(run: Run) -> torch.device:
 
 
 def _train(pack: Pack, device: torch.device) -> None:
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     trainer = pl.Trainer(
-        accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
+        **parallel.trainer_arguments(pack.active[0].run, device),
         max_epochs=-1,
-        plugins=[LightningEnvironment()],  # on a cluster too, one process trains one pack and no handler is Lightning's
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

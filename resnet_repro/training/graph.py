@@ -4,7 +4,7 @@ A replay costs the host one launch instead of several hundred, and runs of a pac
 fill the device together. A run shares nothing with the others, so one that diverges or ends touches none of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,15 @@ WARM_UP = 3
 class Graph(Eager):
     """As `Eager`, on CUDA only; with the same kernels it computes the same bits."""
 
-    def __init__(self, run: Run, net: nn.Module, optimizer: torch.optim.Optimizer, images: Images) -> None:
-        super().__init__(run, net, optimizer, images)
+    def __init__(
+        self,
+        run: Run,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        images: Images,
+        backward: Callable[[Tensor], None] = Tensor.backward,
+    ) -> None:
+        super().__init__(run, net, optimizer, images, backward)
         self.stream = torch.cuda.Stream(self.device)
         self.graph: torch.cuda.CUDAGraph | None = None
 

@@ -1,12 +1,13 @@
 """A run in training: its network, optimiser and engine, what its curves show so far, and its checkpoint."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from resnet_repro import records
 from resnet_repro.config import Run, run_id
@@ -48,13 +49,13 @@ class Member:
         """Whether it has taken all its steps, or diverged."""
         return self.step >= self.run.optim.steps or self.diverged_step is not None
 
-    def begin(self, device: torch.device) -> None:
+    def begin(self, device: torch.device, backward: Callable[[Tensor], None] = Tensor.backward) -> None:
         """Goes on from the checkpoint in `place`, if there is one, with network and data on `device`."""
         self.net.to(device).train()
         path = records.checkpoint(self.place)
         if path is not None:
             self._restore(path, torch.load(path, map_location=device, weights_only=True))
-        self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images)
+        self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images, backward)
         self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
         parallel.check_same_step(self.step, device)
         if parallel.rank() == 0:

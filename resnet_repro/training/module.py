@@ -43,8 +43,8 @@ class Pack(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
-        for member in self.active:
-            member.begin(self.device)
+        for member in self.active:  # a single rank's steps need nothing of Lightning, which takes 0.1 ms for each
+            member.begin(self.device, *([self.manual_backward] if parallel.ranks() > 1 else []))
         self.saved = time.monotonic()
 
     def on_train_start(self) -> None:

@@ -1,18 +1,23 @@
 """One run on several devices (`env.devices`): the global batch is split over ranks, and the science stays that of one.
 
-Every rank draws the same batches, crops and flips and takes its share of each; gradients are averaged. Batch norm sees
-the whole batch (synchronised) where `model.ghost_batch` is null. Where it is the images of one rank, each rank
-normalises its own, as the two GPUs of He et al. 2016 did, and as GhostBatchNorm2d does on one device: the same run.
-Rank 0 alone evaluates, on whole data sets, and writes. The processes: ranks.py.
+Every rank draws the same batches, crops and flips and takes its share of each; Lightning's DDP averages gradients.
+Batch norm sees the whole batch (synchronised) where `model.ghost_batch` is null. Where it is the images of one rank,
+each rank normalises its own, as the two GPUs of He et al. 2016 did, and as GhostBatchNorm2d does on one device: the
+same run. Rank 0 alone evaluates, on whole data sets, and writes. Who starts the processes: ranks.py, launch.py.
 """
 
-import warnings
+import time
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from pytorch_lightning.plugins import LayerSync
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from resnet_repro.config import ConfigError, Run
+from resnet_repro.ranks import launched
 from resnet_repro.training.step import Tally
 
 
@@ -33,20 +38,70 @@ def share(batch: slice) -> slice:
     return slice(start, start + size)
 
 
-def spread(net: nn.Module) -> nn.Module:
-    """`net` for training: with averaged gradients and, except over ghost batches, synchronised batch norm."""
-    if ranks() == 1:
-        return net
-    for module in net.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncedBatchNorm2d  # the same parameters and buffers, another forward
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # its new name is not in all the versions we allow
-        return nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
+def trainer_arguments(run: Run, device: torch.device) -> dict[str, Any]:
+    """The arguments of Lightning's Trainer that say which processes train the run, each on which device.
+
+    Raises ConfigError where this node has fewer GPUs than ranks.
+    """
+    place = launched()
+    if run.env.devices == 1 or place is None:
+        # On a cluster too, one process trains one pack and no handler is Lightning's.
+        return {"accelerator": device.type, "devices": 1, "plugins": [LightningEnvironment()]}
+    per_node = place.world_size // place.nodes
+    if device.type == "cuda" and torch.cuda.device_count() < per_node:
+        raise ConfigError(
+            f"env.devices={run.env.devices} needs {per_node} GPUs here, torch sees {torch.cuda.device_count()}; "
+            "ask for more (hydra.launcher.gpus_per_node), or lower env.devices"
+        )
+    whole_batch = run.model.norm == "batch" and run.model.ghost_batch is None
+    own = [CPUSyncBatchNorm()] if whole_batch and device.type == "cpu" else []
+    return {
+        "accelerator": device.type,
+        "devices": per_node,
+        "num_nodes": place.nodes,
+        "strategy": DDPStrategy(broadcast_buffers=False),  # `combine` averages what each rank's batch norm has kept
+        "plugins": [
+            TorchElasticEnvironment() if place.by == "torchrun" else SLURMEnvironment(auto_requeue=False),
+            *own,
+        ],
+        "sync_batchnorm": whole_batch and device.type == "cuda",
+    }
+
+
+SETTLING = 0.5
+"""Seconds between the last message of a rank and the end of its group."""
+
+
+def leave() -> None:
+    """Ends this rank's part in the group, if it is in one; Lightning leaves that to the end of the program."""
+    if dist.is_initialized():
+        # Gloo's thread gives back the tensors of the last reduction under Python's global lock. The group's destructor
+        # joins that thread with the lock held: in torch 2.13 a deadlock, unless the thread has got that far before.
+        time.sleep(SETTLING)
+        dist.destroy_process_group()
+
+
+class CPUSyncBatchNorm(LayerSync):
+    """Lightning's plugin for synchronised batch norm on a CPU, where torch's SyncBatchNorm refuses to train."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Has every BatchNorm2d see the batches of all ranks: the same parameters and buffers, another forward."""
+        return self._exchanged(model, nn.BatchNorm2d, SyncedBatchNorm2d)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Makes them plain BatchNorm2d again."""
+        return self._exchanged(model, SyncedBatchNorm2d, nn.BatchNorm2d)
+
+    @staticmethod
+    def _exchanged(model: nn.Module, one: type[nn.Module], other: type[nn.Module]) -> nn.Module:
+        for module in model.modules():
+            if type(module) is one:
+                module.__class__ = other
+        return model
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batches of all ranks together, on CPU and GPU alike; without ranks, plain batch norm.
+    """Batch norm over the batches of all ranks together; without ranks, plain batch norm. For CPUs.
 
     Training mode: this rank's [N, C, H, W] -> [N, C, H, W], every rank with the same N.
     """

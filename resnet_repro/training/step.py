@@ -1,5 +1,7 @@
 """One training step, and the running tally of what its batches showed."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,16 +50,18 @@ def train_step(
     *,
     bf16: bool = False,
     clip: float | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> tuple[Tensor, Tensor]:
     """Forward, cross-entropy, backward, SGD on images [N, C, H, W] and labels [N].
 
+    backward: leaves the gradients of a loss at the parameters, over several ranks their mean.
     Returns the mean loss in nats (a scalar) and the outputs [N, classes] before the update, both detached.
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         logits = net(images)
     loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    backward(loss)
     if clip is not None:
         nn.utils.clip_grad_norm_(net.parameters(), clip)
     optimizer.step()

@@ -2,8 +2,8 @@
 
 import json
 import os
-import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,8 +14,11 @@ import pytest
 import torch
 from torch import nn
 
+from resnet_repro import train
 from resnet_repro.config import ConfigError
+from resnet_repro.errors import UserError
 from resnet_repro.settings import compose
+from resnet_repro.training.launch import launch
 
 RUN = (
     "task=digits", "model.depth=8", "model.width=4", "optim.lr=0.02", "optim.steps=40", "optim.milestones=[30]",
@@ -27,12 +30,12 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """trained("env.devices=2", ...): the folder of the trained run."""
+    """trained("env.devices=2", ...): the folder of the trained run; by: what starts it."""
 
     @lru_cache
-    def train(*overrides):
+    def train(*overrides, by=()):
         runs_dir = tmp_path_factory.mktemp("runs")
-        command = [sys.executable, "-m", "resnet_repro.train", *RUN, *overrides, f"env.runs_dir={runs_dir}"]
+        command = [sys.executable, "-m", *by, "resnet_repro.train", *RUN, *overrides, f"env.runs_dir={runs_dir}"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         (record,) = runs_dir.glob("*/record.json")
         return record.parent
@@ -50,9 +53,12 @@ def farthest(one: dict[int, float], other: dict[int, float]) -> float:
     return max(abs(one[step] / other[step] - 1) for step in one)
 
 
-@pytest.mark.parametrize("norm", ["model.ghost_batch=null", "model.ghost_batch=64"])
-def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm):
-    one, two = trained("env.devices=1", norm), trained("env.devices=2", norm)
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+
+
+@pytest.mark.parametrize(("norm", "by"), [("model.ghost_batch=null", ()), ("model.ghost_batch=64", TORCHRUN)])
+def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm, by):
+    one, two = trained("env.devices=1", norm), trained("env.devices=2", norm, by=by)
     assert one.name == two.name
     losses = [curve(place, "train_loss") for place in (one, two)]
     # On some processors rounding switches a ReLU after step 20, which is worth 3e-6 at step 40; a share of the batch
@@ -74,62 +80,89 @@ def test_so_they_do_in_the_default_layout_within_its_larger_rounding(trained):
 
 
 def test_the_two_batch_norms_are_told_apart(trained):
-    whole, halves = trained("env.devices=2", "model.ghost_batch=null"), trained("env.devices=2", "model.ghost_batch=64")
+    whole = trained("env.devices=2", "model.ghost_batch=null", by=())
+    halves = trained("env.devices=2", "model.ghost_batch=64", by=TORCHRUN)
     assert farthest(curve(whole, "train_loss"), curve(halves, "train_loss")) > 5e-4
 
 
-def test_a_killed_run_on_two_devices_ends_its_ranks_and_goes_on_to_the_same_bits(trained, tmp_path):
+@pytest.mark.gpu
+def test_two_gpus_train_as_one(trained):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there are not two GPUs")
+    one, two = (trained(f"env.devices={count}", "env.device=cuda") for count in (1, 2))
+    assert farthest(*({10: curve(place, "train_loss")[10]} for place in (one, two))) < 1e-4
+
+
+def test_a_killed_run_on_two_devices_leaves_no_rank_and_goes_on_to_the_same_bits(trained, tmp_path):
     often = ("env.devices=2", "env.checkpoint_seconds=0", "probes.curve_every=2", "probes.eval_every=20")
     whole = trained(*often)
     command = [sys.executable, "-m", "resnet_repro.train", *RUN, *often, f"env.runs_dir={tmp_path}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("*/checkpoint-*.ckpt")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    (rank,) = children(process.pid)
-    process.kill()
-    process.wait()
-    (place,) = tmp_path.glob("resnet8-*")
-    assert not (place / "record.json").exists()
-    while Path(f"/proc/{rank}").exists():
-        time.sleep(0.02)
+    for whom in ("a rank", "the command"):
+        before = set(tmp_path.glob("*/checkpoint-*.ckpt"))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not set(tmp_path.glob("*/checkpoint-*.ckpt")) - before:
+            assert process.poll() is None
+            time.sleep(0.02)
+        ranks = ranks_of(process.pid)
+        assert len(ranks) == 2
+        os.kill(ranks[1] if whom == "a rank" else process.pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+        assert whom == "the command" or "RuntimeError: rank 1: Signal 9 (SIGKILL)" in said
+        while any(Path(f"/proc/{rank}").exists() for rank in ranks):
+            time.sleep(0.02)
+        (place,) = tmp_path.glob("resnet8-*")
+        assert not (place / "record.json").exists()
     subprocess.run(command, check=True, capture_output=True)
     assert (place / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
-    assert [p.name for p in place.iterdir() if p.name.startswith((".ranks", "checkpoint"))] == []
+    assert list(place.glob("checkpoint*")) == []
 
 
-def test_a_rank_whose_first_process_ended_while_it_was_starting_does_not_wait_for_it(tmp_path):
-    run = compose([*RUN, "env.devices=2"])
-    task = (0, run, tmp_path / "run", torch.device("cpu"), tmp_path / "meeting", 1)  # no process has the id 0
-    rank = [sys.executable, "-m", "resnet_repro.training.follow"]
-    assert subprocess.run(rank, input=pickle.dumps(task), timeout=120, check=False).returncode == -signal.SIGKILL
-
-
-def children(process: int) -> list[int]:
-    """The ranks that a process has started."""
-    return [
+def ranks_of(process: int) -> list[int]:
+    """The ranks that a process has started, in their order."""
+    found = [
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/stat")
         if int(path.read_text().rsplit(")", 1)[1].split()[1]) == process
-        and b"resnet_repro.training.follow" in (path.parent / "cmdline").read_bytes()
+        and b"multiprocessing.spawn" in (path.parent / "cmdline").read_bytes()
     ]
+    return sorted(found)
+
+
+def test_what_is_the_users_to_mend_in_a_rank_is_told_in_a_line(tmp_path):
+    run = compose([*RUN, "env.devices=2", "task=folder", f"env.data_dir={tmp_path}/none", f"env.runs_dir={tmp_path}"])
+    with pytest.raises(UserError, match=f"{tmp_path}/none") as caught:
+        launch(2, train._train_as_rank, run, [])
+    assert "\n" not in str(caught.value)
 
 
 NODE = "from resnet_repro.slurm import job; job([__import__('sys').argv[1:]])"
 
 
-def test_the_first_processes_of_two_nodes_find_each_other(trained, tmp_path):
+def test_slurms_tasks_on_two_nodes_find_each_other(trained, tmp_path):
     overrides = [*RUN, "env.devices=2", f"env.runs_dir={tmp_path}"]
     place = tmp_path / trained("env.devices=1", "model.ghost_batch=null").name
     place.mkdir()  # as the launcher does when it notes the job there
-    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+    step = {
+        "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "resnet_repro", "SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0",
+        "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2", "SLURM_STEP_NUM_NODES": "2", "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
     nodes = [
-        subprocess.Popen([sys.executable, "-c", NODE, *overrides], env=os.environ | slurm | {"SLURM_NODEID": str(k)})
+        subprocess.Popen(
+            [sys.executable, "-c", NODE, *overrides],
+            env=os.environ | step | {"SLURM_NODEID": str(k), "SLURM_PROCID": str(k)},
+        )
         for k in range(2)
     ]
     assert [node.wait(timeout=300) for node in nodes] == [0, 0]
     alone = trained("env.devices=1", "model.ghost_batch=null")
     assert farthest(curve(place, "train_loss"), curve(alone, "train_loss")) < 2e-6
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
 
 
 RANK = """
@@ -180,3 +213,17 @@ def test_synchronised_batch_norm_has_the_gradients_and_statistics_of_the_whole_b
 def test_a_batch_that_cannot_be_split_evenly_is_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         compose(overrides)
+
+
+@pytest.mark.parametrize("started", ["torchrun", "srun"])
+def test_as_many_processes_as_devices_are_asked_for(monkeypatch, started):
+    said = {
+        "torchrun": {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "1"},
+        "srun": {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "1", "SLURM_PROCID": "1"},
+    }
+    for name, value in said[started].items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        ConfigError, match=f"{started} has started 4 processes, and env.devices is 2: set env.devices=4"
+    ):
+        train.follow(compose(["env.devices=2"]))
