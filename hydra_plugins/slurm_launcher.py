@@ -27,7 +27,6 @@ class SlurmLauncherConf:
     qos: str | None = None
     timeout_min: int = 60
     mem_gb: float | None = None
-    nodes: int = 1
     gpus_per_node: int | None = None
     cpus_per_task: int | None = None
     constraint: str | None = None
@@ -53,7 +52,8 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.runs_dir = Path(config.env.runs_dir)
-        self.tasks = -(-config.env.devices // self.options["nodes"])  # on each node, one for each device
+        self.options["nodes"] = config.trainer.num_nodes
+        self.tasks = -(-config.env.devices // config.trainer.num_nodes)  # on each node, one for each device
         for name, one_each in (("gpus_per_node", self.tasks), ("cpus_per_task", config.env.threads)):
             if self.options[name] is None:
                 self.options[name] = one_each

@@ -149,6 +149,25 @@ class Env:
 
 
 @dataclass
+class Trainer:
+    """What Lightning's Trainer is given to watch a run with, by Lightning's names. No part of what a run is."""
+
+    callbacks: list[Any] = field(
+        default_factory=list, metadata={"help": "Lightning callbacks, each {_target_: package.Class, argument: value}"}
+    )
+    logger: Any = field(
+        default=None, metadata={"help": "a Lightning logger of the curves, {_target_: ...}, or a list of them"}
+    )
+    profiler: Any = field(
+        default=None, metadata={"help": "simple, advanced, pytorch or {_target_: ...}; its report: in the run's folder"}
+    )
+    num_nodes: int = number(1, low=1, high=1024, help="nodes over which env.devices are spread")
+    detect_anomaly: bool = setting(False, "the step whose backward pass makes a NaN ends the run with its traceback")
+    enable_progress_bar: bool = setting(False, "Lightning's bar, of one interval of the curves at a time")
+    enable_model_summary: bool = setting(False, "Lightning's table of layers and parameters, at the start")
+
+
+@dataclass
 class Run:
     """One training run."""
 
@@ -159,7 +178,11 @@ class Run:
     # torch's generator ignores higher bits
     seed: int = number(0, low=0, high=2**32 - 1, help="of initial weights, batch order, crops and flips")
     env: Env = field(default_factory=Env)
+    trainer: Trainer = field(default_factory=Trainer)
 
+
+CIRCUMSTANCES = ("env", "trainer")
+"""The parts of a run that say where and how it is computed, and change none of its numbers but by rounding."""
 
 ConfigStore.instance().store(name="run_schema", node=Run)
 
@@ -169,7 +192,7 @@ def science(run: Run) -> dict[str, Any]:
 
     A field `added` later is in it only where it differs from its default, so that runs made before keep their names.
     """
-    parts = {k: _lasting(v) if is_dataclass(v) else v for k, v in vars(run).items() if k != "env"}
+    parts = {k: _lasting(v) if is_dataclass(v) else v for k, v in vars(run).items() if k not in CIRCUMSTANCES}
     return {**parts, "protocol": PROTOCOL}
 
 

@@ -29,8 +29,8 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
     """The runs, by number, in packs of at most `size`; the packs in the order of their first runs.
 
     A pack lasts as long as its longest run, so runs of equal cost go together, in packs of nearly equal size. There
-    are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, and the
-    precision) is the same within a pack. size None: SIZE with env.engine=graph, else 1.
+    are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, `trainer`,
+    and the precision) is the same within a pack. size None: SIZE with env.engine=graph, else 1.
     Raises ConfigError for a size below 1, and for one above 1 with a run on several devices.
     """
     if size is not None and size < 1:
@@ -53,7 +53,7 @@ def _wanted(run: Run, size: int | None) -> int:
 
 def _alike(run: Run) -> tuple[float, str]:
     """Equal for runs that take equally long and need one setting of the process."""
-    return cost(run), f"{run.optim.precision} {asdict(run.env)}"
+    return cost(run), f"{run.optim.precision} {asdict(run.env)} {asdict(run.trainer)}"
 
 
 def _cut(numbers: list[int], size: int) -> list[list[int]]:

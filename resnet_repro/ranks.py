@@ -40,8 +40,15 @@ def rank() -> int:
 def check(run: Run) -> None:
     """Raises ConfigError where more or fewer processes were started than the run has devices."""
     place = launched()
-    if place is not None and place.world_size != run.env.devices:
+    asked = (run.env.devices, run.trainer.num_nodes)
+    if place is not None and (place.world_size, place.nodes) != asked:
         raise ConfigError(
-            f"{place.by} has started {place.world_size} processes, and env.devices is {run.env.devices}: "
-            f"set env.devices={place.world_size}, or start as many processes as devices"
+            f"{place.by} has started {place.world_size} processes on {place.nodes} nodes, and env.devices is "
+            f"{asked[0]}, trainer.num_nodes {asked[1]}: set env.devices={place.world_size} "
+            f"trainer.num_nodes={place.nodes}, or start one process for each device"
+        )
+    if place is None and asked[1] > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={asked[1]}: start the run on every node by torchrun, or by the launcher slurm with -m; "
+            "or leave it out"
         )

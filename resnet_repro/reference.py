@@ -88,7 +88,7 @@ def _show_table(run: Run) -> None:
 
     print(HEAD, end="")
     for group in GROUPS:
-        print(f"  {group:<6} {', '.join(options(group))}")
+        print(f"  {group:<7} {', '.join(options(group))}")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("setting", "value", "meaning (what it may be)"):
         table.add_column(name, no_wrap=name != "meaning (what it may be)")

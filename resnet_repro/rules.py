@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from resnet_repro.config import ConfigError, Model, Run
+from resnet_repro.config import ConfigError, Model, Run, Trainer
 from resnet_repro.families import FAMILIES, wrong_depth
 from resnet_repro.typed import shown
 
@@ -17,11 +17,39 @@ LONGEST = 1000
 TRAINING_IMAGES = {"digits": 1500, "cifar10": 50000, "cifar100": 50000}
 """Images of the full training set; a folder's are known only to who lists them (data.load)."""
 
+PROFILERS = ("simple", "advanced", "pytorch")
+DECIDED = {
+    "env.device": ["accelerator"],
+    "env.devices, which are trained by DDP": ["devices", "strategy", "plugins", "use_distributed_sampler"],
+    "optim.precision": ["precision"],
+    "optim.clip": ["gradient_clip_val", "gradient_clip_algorithm"],
+    "optim.batch, the batch of a whole step": ["accumulate_grad_batches"],
+    "optim.steps": ["max_steps", "min_steps", "max_epochs", "min_epochs", "max_time", "fast_dev_run",
+                    "overfit_batches", "limit_train_batches"],
+    "probes.eval_every": ["val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps",
+                          "limit_val_batches", "limit_test_batches", "limit_predict_batches", "inference_mode"],
+    "probes.curve_every": ["log_every_n_steps", "reload_dataloaders_every_n_epochs"],
+    "env.checkpoint_seconds": ["enable_checkpointing"],
+    "env.runs_dir": ["default_root_dir"],
+    "model.ghost_batch": ["sync_batchnorm"],
+    "the data alone: the same config and seed give the same bits": ["deterministic", "benchmark"],
+    "what trainer says: a run with none of it is bare": ["barebones", "model_registry", "enable_autolog_hparams"],
+}  # fmt: skip
+"""What of Lightning's Trainer would change what is computed, by the setting that decides it here."""
+
+
+def decided(key: str) -> str:
+    """Why an argument of Lightning's Trainer is no setting; empty for every other key."""
+    name = key.removeprefix("trainer.")
+    by = next((by for by, names in DECIDED.items() if key.startswith("trainer.") and name in names), "")
+    return by and f"{key} is decided by {by}; set that instead, or leave it out"
+
 
 def check(run: Run) -> None:
     """Raises ConfigError for a value out of range, and for settings that make no sense together."""
-    for part in (run.model, run.data, run.optim, run.probes, run.env, run):
+    for part in (run.model, run.data, run.optim, run.probes, run.env, run.trainer, run):
         _check_fields(part)
+    _check_targets(run.trainer)
     for broken, message in _rules(run):
         if broken:
             raise ConfigError(message)
@@ -44,6 +72,20 @@ def _check_fields(part: Any) -> None:
             )
         for one in value if isinstance(value, list) else [value]:
             _check_number(f"{prefix}{leaf.name}", one, rule.get("low", -math.inf), rule.get("high", math.inf))
+
+
+def _check_targets(trainer: Trainer) -> None:
+    """That what Lightning is handed is described as Hydra instantiates it; whether it can be: training/watchers.py."""
+    for name in ("callbacks", "logger", "profiler"):
+        value = getattr(trainer, name)
+        for one in value if isinstance(value, list) else [value]:
+            named = (one is None and name != "callbacks") or (name == "profiler" and one in PROFILERS)
+            if not named and not (isinstance(one, dict) and isinstance(one.get("_target_"), str)):
+                choices = f"{', '.join(PROFILERS)} or " if name == "profiler" else ""
+                raise ConfigError(
+                    f"trainer.{name} must be {choices}{{_target_: package.Class, argument: value, ...}}"
+                    f"{'' if name == 'profiler' else ' or a list of such'}, got {shown(one)}"
+                )
 
 
 def _check_number(name: str, value: Any, low: float, high: float) -> None:
@@ -104,6 +146,10 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         run.env.engine == "graph" and (run.env.devices > 1 or run.env.device == "cpu"),
         f"env.engine=graph is for one CUDA device, got env.devices={run.env.devices} env.device={run.env.device}; "
         "use env.engine=eager",
+    )
+    yield (
+        run.env.devices % run.trainer.num_nodes != 0,
+        f"trainer.num_nodes must divide env.devices ({run.env.devices}), got {run.trainer.num_nodes}",
     )
     yield (
         run.env.compile and run.env.devices > 1,

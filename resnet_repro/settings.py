@@ -24,10 +24,10 @@ from resnet_repro.config import ConfigError, Run
 from resnet_repro.grammar import of_hydra, parse, parse_one
 from resnet_repro.places import stop_the_clock
 from resnet_repro.project import CONF, own_conf
-from resnet_repro.rules import check
+from resnet_repro.rules import check, decided
 from resnet_repro.typed import problem, shown, words
 
-GROUPS = ("model", "task")
+GROUPS = ("model", "task", "trainer")
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.sweeper.experiment", "hydra.sweeper.results", "hydra.verbose",
          "hydra.job.", "hydra/job_logging", "hydra/hydra_logging")  # fmt: skip
 """How those of Hydra's keys begin that can be overridden; its mode and its sweeper make a sweep one of ours."""
@@ -82,8 +82,8 @@ def _schema() -> DictConfig:
 
 
 def _refers(text: str) -> bool:
-    """Whether an OmegaConf interpolation or a missing value (`???`) may be in it."""
-    return "${" in text or "???" in text
+    """Whether it may hold an OmegaConf interpolation, a missing value (`???`), or a mapping, which Hydra merges."""
+    return "{" in text or "???" in text
 
 
 def _with(base: Run, values: dict[str, Any]) -> Run:
@@ -131,7 +131,12 @@ def _composed(groups: tuple[str, ...]) -> DictConfig:
     """Hydra's composition of a choice of groups: 50 ms each, hence once."""
     for text in groups:
         _check_group(parse_one(text))
-    return OmegaConf.merge(OmegaConf.structured(Run), _by_hydra(groups))  # type: ignore[return-value]
+    try:
+        return OmegaConf.merge(OmegaConf.structured(Run), _by_hydra(groups))  # type: ignore[return-value]
+    except HydraException as error:  # a key in a user's file of the group that is none
+        words = " ".join(str(error).split())
+        said = next((decided(word) for word in words.split() if decided(word)), f"Hydra says: {words}")
+        raise ConfigError(f"{', '.join(groups)}: {said}") from error
 
 
 def _by_hydra(overrides: Sequence[str]) -> DictConfig:
@@ -168,7 +173,7 @@ def _check_by_hydra(overrides: tuple[str, ...]) -> None:
 def _set(cfg: DictConfig, override: Override) -> None:
     key = override.key_or_group
     if key not in known_keys():
-        raise ConfigError(f"unknown setting {shown(key)}{_nearest(key)}")
+        raise ConfigError(decided(key) or f"unknown setting {shown(key)}{_nearest(key)}")
     if override.package is not None:
         raise ConfigError(f"{shown(override.input_line)}: a setting has no package; write {key}=...")
     if override.is_sweep_override():

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin
 
-WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "null"}
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "null", Any: "a value"}
 SEVERAL = {bool: "true or false", int: "integers", float: "numbers", str: "texts"}
 LONGEST = 200
 """Characters of a value that a message shows."""
@@ -36,6 +36,8 @@ def _problems(value: Any, hint: Any, place: str) -> Iterator[str]:
 def fits(value: Any, hint: Any) -> bool:
     """Whether the value has the annotated type; an integer is a number, true and false are none."""
     origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is list:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import yaml
@@ -176,6 +177,8 @@ SAMPLE = [
     ["optim.milestones=[]", "optim.warmup_steps=${optim.steps}"],
     ["model.residual=no", "env.runs_dir=/tmp/x", "hydra.verbose=true"],
     ["model.norm=none", "model.init=lecun", "model.fan=fan_in", "optim.nesterov=true"],
+    ["trainer=csv", "trainer.logger={_target_: a.B}"],
+    ["trainer.logger={_target_: a.B}"],
 ]
 
 
@@ -196,6 +199,8 @@ def other_values(field):
         return "some-words", "'two words, (7)'"
     if field.type == list[int]:
         return "[]", "[3,50,700]"
+    if field.type in (Any, list[Any]):
+        return "[]", "[{_target_: a.B, x: [1, {y: null}]}]"
     low, high = (max(min(field.metadata[end], 64), -64) for end in ("low", "high"))
     return f"{high}", f"{low + 0.25 if 'float' in str(field.type) else low + 1}"
 
@@ -215,6 +220,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "optim.warmup_every": ["optim.warmup_every=10"],
     "env.engine": ["env.device=cuda"],
     "env.devices": ["env.devices=64"],
+    "trainer.num_nodes": ["env.devices=64", "trainer.num_nodes=2"],
 }
 
 

@@ -9,10 +9,12 @@ import pytorch_lightning as pl
 import torch
 
 from resnet_repro.config import ConfigError, Run
+from resnet_repro.errors import UserError
 from resnet_repro.probes.numerics import bf16_per_fp32
 from resnet_repro.training import parallel
 from resnet_repro.training.member import Member
 from resnet_repro.training.module import Pack
+from resnet_repro.training.watchers import watchers
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +77,11 @@ def _train(pack: Pack, device: torch.device) -> None:
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    first = pack.active[0]
     trainer = pl.Trainer(
-        **parallel.trainer_arguments(pack.active[0].run, device),
+        **parallel.trainer_arguments(first.run, device),
         max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **watchers(first.run.trainer, first.place),
     )
     try:
         trainer.fit(pack)
@@ -89,3 +89,6 @@ def _train(pack: Pack, device: torch.device) -> None:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from stop
         raise
+    if pack.active:
+        stopped = ", ".join(f"{member.place.name} at step {member.step}" for member in pack.active)
+        raise UserError(f"a callback of trainer.callbacks has ended the training too early: {stopped}; leave it out")

@@ -41,6 +41,7 @@ class Member:
         self.rows: list[records.Row] = []
         self.seconds = 0.0
         self.running: dict[str, float] = {}
+        self.latest: dict[str, float] = {}
         self.looked = (0, 0)
         self.diverged_step: int | None = None
 
@@ -110,6 +111,7 @@ class Member:
         due_now = self.step >= self.run.optim.steps or (due and self.step % due == 0)
         if due_now and parallel.rank() == 0:
             point["test_error"] = error(self.net, self.test_batches, self.run.optim.precision == "bf16")
+        self.latest = point
         return [(self.step, metric, value) for metric, value in point.items()]
 
     def save(self) -> None:

@@ -1,0 +1,141 @@
+"""What a user hands to Lightning's Trainer: it sees what the curves show, changes no bit and no name, or is refused."""
+
+import csv
+import inspect
+import sys
+import types
+from dataclasses import fields
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from resnet_repro import records, rules
+from resnet_repro.config import ConfigError, Trainer, run_id
+from resnet_repro.errors import UserError
+from resnet_repro.settings import compose
+from resnet_repro.training.fit import fit
+from resnet_repro.training.member import Member
+
+SHORT = ("optim.steps=24", "probes.curve_every=8", "probes.eval_every=24")
+
+
+class Watch(pl.Callback):
+    """Notes what Lightning says at each hook."""
+
+    seen: list
+
+    def __init__(self, every: int) -> None:
+        type(self).seen = []
+        assert every == 3
+
+    def on_train_start(self, trainer, pack):
+        self.seen.append(("start", trainer.global_step))
+
+    def on_train_batch_end(self, trainer, pack, outputs, batch, number):
+        self.seen.append(("batch", trainer.global_step, outputs))
+
+    def on_train_epoch_end(self, trainer, pack):
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.seen.append(("epoch", trainer.global_step, metrics))
+
+
+class Stop(Checkpoint):
+    """Ends the training at the first epoch's end, as callbacks that monitor a metric do."""
+
+    def on_train_epoch_end(self, trainer, pack):
+        trainer.should_stop = True
+
+
+@pytest.fixture
+def fitted(tiny, tmp_path, digits, monkeypatch):
+    """Trains runs as one pack; returns the members. The callbacks of this file are those of a module `mine`."""
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(Watch=Watch, Stop=Stop))
+
+    def train(*runs):
+        members = []
+        for overrides in runs:
+            run = tiny(*SHORT, *overrides)
+            place = tmp_path / f"{len(list(tmp_path.iterdir()))}" / run_id(run)
+            place.mkdir(parents=True)
+            members.append(Member(run, digits, place))
+        fit(members, lambda _: None)
+        return members
+
+    return train
+
+
+def points(member):
+    found = {}
+    for row in records.read_curves(member.place):
+        found.setdefault(row[0], {})[row[1]] = row[-1]
+    return found
+
+
+def test_a_callback_sees_the_points_of_the_curves_and_changes_no_bit(fitted):
+    (watched,) = fitted(["trainer.callbacks=[{_target_: mine.Watch, every: 3}]", "trainer.profiler=simple"])
+    seen = points(watched)
+    assert Watch.seen[0] == ("start", 0)
+    assert Watch.seen[1::2] == [("batch", step, seen[step]) for step in (8, 16, 24)]
+    assert [(what, step, set(metrics)) for what, step, metrics in Watch.seen[2::2]] == [
+        ("epoch", step, set(seen[step])) for step in (8, 16, 24)
+    ]
+    assert Watch.seen[-1][2]["test_error"] == pytest.approx(seen[24]["test_error"])
+    assert "run_training_batch" in (watched.place / "fit-profile.txt").read_text()
+    (alone,) = fitted([])
+    ours = alone.net.state_dict()
+    assert all(torch.equal(value, ours[name]) for name, value in watched.net.state_dict().items())
+
+
+def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted, tmp_path):
+    logger = f"trainer.logger={{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: {tmp_path}/logs}}"
+    members = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
+    (path,) = tmp_path.glob("logs/lightning_logs/version_0/metrics.csv")
+    found = {}
+    for row in csv.DictReader(path.read_text().splitlines()):
+        for name in row.keys() - {"step"}:
+            if row[name]:
+                found.setdefault(name, {})[int(row["step"])] = float(row[name])
+    for member in members:
+        for metric in ("train_loss", "train_error_running", "lr", "test_error"):
+            expected = {step: point[metric] for step, point in points(member).items() if metric in point}
+            assert found[f"{member.place.name}/{metric}"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.callbacks=[{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: lr}]", "would change what"),
+        ("trainer.callbacks=[{_target_: mine.Lost}]", r"trainer\.callbacks: Hydra says: .*mine\.Lost"),
+        ("trainer.logger={_target_: mine.Stop}", r"trainer\.logger: mine\.Stop is no .*Logger"),
+        ("trainer.callbacks=[{_target_: mine.Stop}]", "ended the training too early: .* at step 8"),
+    ],
+)
+def test_what_would_change_the_training_is_refused(fitted, override, words):
+    with pytest.raises(UserError, match=words):
+        fitted([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.gradient_clip_val=1", r"decided by optim\.clip"),
+        ("trainer.callbacks=[{target: mine.Watch}]", r"trainer\.callbacks must be {_target_: package\.Class"),
+        ("trainer.profiler=slow", r"must be simple, advanced, pytorch or {_target_"),
+        ("trainer.num_nodes=2", "must divide env.devices"),
+        ("trainer.speed=2", "unknown setting 'trainer.speed'"),
+    ],
+)
+def test_what_is_no_setting_of_the_trainer_is_refused_while_planning(override, words):
+    with pytest.raises(ConfigError, match=words):
+        compose([override])
+
+
+def test_the_trainer_is_no_part_of_what_a_run_is():
+    assert run_id(compose(["trainer=csv", "trainer.detect_anomaly=true"])) == run_id(compose([]))
+
+
+def test_every_argument_of_lightnings_trainer_is_a_setting_or_decided_by_one():
+    ours = {leaf.name for leaf in fields(Trainer)} | {name for names in rules.DECIDED.values() for name in names}
+    assert ours == set(inspect.signature(pl.Trainer).parameters)
