@@ -20,11 +20,14 @@ from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
 TABLES = ("runs.csv", "curves.csv")
-PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256", "threads", "layout", "devices", "compile")
-RECORDED_LATER = ("threads", "layout", "devices", "compile")
+WAYS = ("threads", "layout", "devices", "compile")
+RECORDED_LATER = (*WAYS, "train_images", "valid_images", "test_images", "claims")
 """Since 0.2; where one is missing it was not recorded."""
 
-SAME_BITS = ("device", "torch", *RECORDED_LATER)
+PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256", *RECORDED_LATER)
+"""Where a run comes from; `claims`: the digests of those that it was told, at its start, that it serves."""
+
+SAME_BITS = ("device", "torch", *WAYS)
 """What must be equal, beside the config and the seed, for two runs to be equal bit for bit: the model of CPU or GPU,
 torch's build, the threads, the memory layout, over how many devices a batch is split, and whether blocks are compiled.
 

@@ -146,6 +146,9 @@ class Env:
     wandb: str = choice("offline", "online", "disabled", help="the mirror in Weights & Biases")
     wandb_project: str = setting("resnet_repro", help="the project there")
     group: str = setting("single", help="groups the runs there; a sweep puts its experiment here")
+    claims: list[str] = field(
+        default_factory=list, metadata={"help": "digests of the claims that the run serves; a sweep puts them here"}
+    )
 
 
 @dataclass

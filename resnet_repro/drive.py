@@ -64,7 +64,7 @@ def train_missing(
             taken = jobs.active | set(failures)
             free = [p for p in todo if p.id not in taken and not records.is_locked(_place(p))]
             if free:
-                free, launched = _launch(free, launcher, spec.id if spec else None, len(returns))
+                free, launched = _launch(free, launcher, spec, len(returns))
                 returns += launched
                 failures |= _failures(free, launched) | _trained_elsewhere(free, launched, ended)
                 jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
@@ -106,17 +106,26 @@ def _record(plan: Planned) -> dict[str, Any] | None:
 
 
 def _launch(
-    free: list[Planned], launcher: Launcher, group: str | None, first: int
+    free: list[Planned], launcher: Launcher, spec: Experiment | None, first: int
 ) -> tuple[list[Planned], list[JobReturn]]:
     """Launches the runs, in packs if the launcher knows what that is; each run with what became of it."""
-    label = [] if group is None else [f"env.group={group}"]
+    served = {} if spec is None else planning.served(spec)
+    label = [] if spec is None else [f"env.group={spec.id}"]
     formed = _packed(free, launcher)
-    jobs = [[[*places.handed(plan.run, plan.overrides), *label] for plan in pack] for pack in formed]
+    jobs = [
+        [[*places.handed(plan.run, plan.overrides), *label, *_told(served.get(plan.id))] for plan in pack]
+        for pack in formed
+    ]
     if isinstance(launcher, packs.PackLauncher):
         returns = launcher.launch_packs(jobs, first)
     else:
         returns = launcher.launch([job for (job,) in jobs], initial_job_idx=first)
     return list(chain(*formed)), list(returns)
+
+
+def _told(claims: Sequence[str] | None) -> list[str]:
+    """What a run is told of the claims that it serves, to keep from its start on."""
+    return [f"env.claims=[{','.join(claims)}]"] if claims else []
 
 
 def _packed(free: Sequence[Planned], launcher: Launcher) -> list[list[Planned]]:

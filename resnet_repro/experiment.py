@@ -12,10 +12,12 @@ and each key that it has itself replaces the base's:
 """
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -46,9 +48,11 @@ FIGURE_SIZES = ("", "-column", "-slide")
 class Claim:
     """A sentence, what is measured for it, and the region in which the measurement supports it.
 
-    `metric` is averaged over the seeds of the runs that `of` selects; with `minus`, the seed-paired difference to
-    those is averaged. `region` is [low, high]; for a difference the ends do not belong to it (equal is not higher).
-    `best_over` names a column (`lr`): on each side the value with the lowest mean validation error is taken.
+    `metric` is that of the runs that `of` selects: its median over seeds, or for a share the share; with `minus`, the
+    median difference of a run of the one side and a run of the other. `region` is [low, high]; for a difference the
+    ends do not belong to it (equal is not higher). `smallest_effect`: how far inside the region the truth must lie to
+    be worth finding, in the unit of the metric; for the power that a plan shows.
+    `best_over` names a column (`lr`): on each side the value with the lowest mean of `best_by` is taken.
     """
 
     id: str
@@ -58,6 +62,22 @@ class Claim:
     region: list[float]
     minus: dict[str, Value | list[Value]] | None = None
     best_over: str | None = None
+    best_by: str = "valid_error"
+    smallest_effect: float | None = None
+
+
+def digest(claim: Claim, seeds: Sequence[Iterable[int]]) -> str:
+    """A name for what decides a claim: all of it but its id and its words, with the seeds of each of its sides.
+
+    The words are left out so that a clearer sentence is no new claim; what they may say is bound by the region. A field
+    at its default is left out, too, so that one added later renames no claim. A letter first, so that nothing takes it
+    for a number.
+    """
+    fields = [f for f in dataclasses.fields(claim) if f.name not in ("id", "says")]
+    content = {f.name: getattr(claim, f.name) for f in fields if getattr(claim, f.name) != f.default}
+    content |= {"region": [float(end) for end in claim.region]}
+    content |= {"seeds": [sorted({int(seed) for seed in side}) for side in seeds]}
+    return "c" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 @dataclass
@@ -87,6 +107,7 @@ class Experiment:
     figures: list[Figure]
     expected: str = ""
     smoke: bool = False  # tries out whether everything is in place; its claims are no findings
+    pilot_seeds: list[int] = field(default_factory=list)  # with which it was designed: no claim is decided on them
 
 
 def ids() -> list[str]:
@@ -236,6 +257,14 @@ def _check_claim(claim: Claim, path: Path) -> None:
         )
     if claim.metric in SHARES and claim.minus is not None:
         raise ConfigError(f"{where}: a share of seeds ({claim.metric}) takes no `minus`; make it two claims")
+    if claim.best_by not in [*METRICS] or claim.best_by.startswith("test"):
+        chooses = [metric for metric in METRICS if not metric.startswith("test")]
+        raise ConfigError(f"{where}: best_by must be one of {', '.join(chooses)}, got {shown(claim.best_by)}")
+    if claim.smallest_effect is not None and not 0 < claim.smallest_effect < ends[1] - ends[0]:
+        raise ConfigError(
+            f"{where}: smallest_effect is how far inside the region {shown(ends)} the truth must lie to be found, "
+            f"above 0 and less than the region is wide, got {claim.smallest_effect:g}"
+        )
 
 
 def _check_figure(figure: Figure, path: Path) -> None:

@@ -13,8 +13,11 @@ from resnet_repro import records
 from resnet_repro.analysis.frames import text
 from resnet_repro.config import columns
 from resnet_repro.costs import Costs, estimate
+from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.metrics import SHARES
 from resnet_repro.packs import packs
-from resnet_repro.planning import Planned, in_order
+from resnet_repro.planning import Planned, in_order, seeds_of
+from resnet_repro.power import FOUND, power
 from resnet_repro.progress.grid import distinguishing
 
 UNFINISHED = ("running", "interrupted", "crashed", "missing")
@@ -43,6 +46,28 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
     left = [one for one in planned if states[one.id] in UNFINISHED]
     print(f"\n{len(planned)} runs in {len(formed)} packs: {estimate(planned, costs, slots)}")
     print(f"{len(left)} to train: {estimate(left, costs, slots)}")
+
+
+def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:
+    """Prints how many seeds decide each claim, and how large an effect they find. planned: the own grid."""
+    table = titled("claim", "n", "region", "finds")
+    seeds = seeds_of(experiment, planned)
+    for claim in experiment.claims:
+        counts = [len(side) for side in seeds[claim.id]]
+        n = " and ".join(dict.fromkeys(map(str, counts)))
+        table.add_row(claim.id, n, f"{claim.region[0]:g} to {claim.region[1]:g}", _found(claim, counts))
+    if experiment.claims:
+        print()
+        show(table)
+
+
+def _found(claim: Claim, counts: Sequence[int]) -> str:
+    found = power(claim, *counts)
+    if found is None:
+        return "names no smallest_effect"
+    if claim.metric in SHARES:
+        return f"{claim.smallest_effect:g} inside, in {100 * found:.0f} % of sweeps"
+    return f"{claim.smallest_effect:g} inside, in {100 * FOUND:.0f} % of sweeps, if seeds deviate by {found:.2g}"
 
 
 def state(one: Planned) -> str:

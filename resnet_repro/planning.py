@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
-from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.grammar import check_count, parse, product
 from resnet_repro.places import settle
+from resnet_repro.power import undecidable
 from resnet_repro.settings import check_hydra, compose
 from resnet_repro.typed import cut, shown
+
+FEWEST_TRIED = 3
+"""Values of `best_over`: of fewer the best is always the smallest or the largest."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def selects(where: dict[str, Any], row: dict[str, Any]) -> bool:
 
 
 def check_selections(experiment: Experiment, planned: Sequence[Planned]) -> None:
-    """Refuses a claim that selects no run, several runs of one seed, or sides with different seeds."""
+    """Refuses a claim that selects no run, several runs of one seed, a pilot's seed, or too few seeds to be decided."""
     rows = [columns(p.run) for p in planned]
     _check_distinguishable(rows, f"experiment {experiment.id}")
     for figure in experiment.figures:
@@ -116,9 +120,35 @@ def check_selections(experiment: Experiment, planned: Sequence[Planned]) -> None
         _selected(figure.where, rows, place)
     for claim in experiment.claims:
         place = f"experiment {experiment.id}: claim {claim.id!r}"
-        seeds = [_seeds(side, claim, rows, place) for side in (claim.of, claim.minus) if side is not None]
-        if len(seeds) == 2 and seeds[0] != seeds[1]:
-            raise ConfigError(f"{place}: `of` has seeds {seeds[0]} and `minus` has {seeds[1]}; they are paired by seed")
+        seeds = [_seeds(side, claim, rows, place) for side in _sides(claim)]
+        if pilots := sorted({*itertools.chain(*seeds)} & {*experiment.pilot_seeds}):
+            raise ConfigError(f"{place}: seeds {pilots} are of the pilot, on which nothing is decided; take others")
+        if not experiment.smoke and (why := undecidable(claim, *map(len, seeds))):
+            raise ConfigError(f"{place}: {why} (region {shown(claim.region)})")
+
+
+def _sides(claim: Claim) -> list[dict[str, Any]]:
+    return [side for side in (claim.of, claim.minus) if side is not None]
+
+
+def seeds_of(experiment: Experiment, planned: Sequence[Planned]) -> dict[str, list[list[int]]]:
+    """The seeds of each side of each claim, by claim. planned: the experiment's own grid."""
+    rows = [columns(p.run) for p in planned]
+    return {
+        claim.id: [sorted({row["seed"] for row in rows if selects(side, row)}) for side in _sides(claim)]
+        for claim in experiment.claims
+    }
+
+
+def served(experiment: Experiment) -> dict[str, list[str]]:
+    """The digests of the claims that each run of the experiment's own grid serves, by run: what a run is told."""
+    planned = plan(experiment)
+    seeds = seeds_of(experiment, planned)
+    marks = [(claim, digest(claim, seeds[claim.id])) for claim in experiment.claims]
+    return {
+        p.id: [mark for claim, mark in marks if any(selects(side, columns(p.run)) for side in _sides(claim))]
+        for p in planned
+    }
 
 
 def _check_distinguishable(rows: list[dict[str, Any]], place: str) -> None:
@@ -142,11 +172,20 @@ def _selected(where: dict[str, Any], rows: list[dict[str, Any]], place: str) -> 
 
 
 def _seeds(side: dict[str, Any], claim: Claim, rows: list[dict[str, Any]], place: str) -> list[int]:
-    """The seeds of the runs that one side of a claim selects: the same for each value of `best_over`."""
+    """The seeds of the runs that one side of a claim selects: the same for each value of `best_over`.
+
+    Raises ConfigError where it selects no run, several of a seed, or too few values to choose the best of.
+    """
     found = _selected(side, rows, place)
     _check_columns([claim.best_over] if claim.best_over else [], rows, place)
-    if (claim.best_over or claim.metric == "valid_error") and any(row["split"] == "full" for row in found):
-        raise ConfigError(f"{place}: valid_error, which best_over selects by, needs data.split=45k")
+    by = claim.best_by if claim.best_over else ""
+    if "valid_error" in (by, claim.metric) and any(row["split"] == "full" for row in found):
+        raise ConfigError(f"{place}: valid_error, which best_over selects by, needs data.split=45k; or name best_by")
+    if claim.best_over and 1 < len(tried := {row[claim.best_over] for row in found}) < FEWEST_TRIED:
+        raise ConfigError(
+            f"{place}: the best of {len(tried)} values of {claim.best_over} lies at an end of those tried, where a "
+            f"better one may lie beyond; try {FEWEST_TRIED} or more"
+        )
     vary = [k for k in found[0] if k not in ("seed", claim.best_over) and len({str(row[k]) for row in found}) > 1]
     if vary:
         raise ConfigError(

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from resnet_repro import experiment, project, terminal
-from resnet_repro.analysis.claims import Verdict, decide, read_verdicts
+from resnet_repro.analysis.claims import Verdict, decide, is_current, read_verdicts
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import UserError, sentence
 from resnet_repro.places import command
@@ -101,14 +101,14 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
 def committed(name: str, results: Path) -> Path | None:
     """The folder of the experiment's committed results, to be shown beside those in another results folder."""
     ours = COMMITTED / name
-    return ours if results.resolve() != COMMITTED and (ours / "verdicts.csv").exists() else None
+    return ours if results.resolve() != COMMITTED and is_current(ours / "verdicts.csv") else None
 
 
 def render_overview(results: Path = RESULTS) -> str:
     """The text of results/README.md, from every experiment's verdicts.csv."""
     from resnet_repro.analysis import page
 
-    names = [name for name in collected(results) if (results / name / "verdicts.csv").exists()]
+    names = [name for name in collected(results) if is_current(results / name / "verdicts.csv")]
     verdicts = {name: read_verdicts(results / name / "verdicts.csv") for name in names}
     return page.overview(verdicts, {name: experiment.load(name) for name in names})
 

@@ -171,6 +171,8 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
         slots = costs.at_once(options.launcher, options.overrides)
         known = costs.known(Path(planned[0].run.env.runs_dir))
         listing.plan(planned, known, slots, options.all)
+        if not options.overrides:
+            listing.claims(spec, planned)
         _say_if_other_runs(spec, planned)
         return 0
     if options.collect:

@@ -14,7 +14,13 @@ from resnet_repro.metrics import QUANTITIES
 
 LONGEST_LIST = 40
 """Runs that are listed at the end of a sweep from the command line."""
-COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "magenta"}
+COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "incomplete": "magenta",
+    "not answerable": "magenta",
+}
 
 
 def show(e: Experiment, folder: Path, committed: Path | None) -> None:

@@ -4,6 +4,7 @@ With -m, any Hydra sweep through any launcher: `python -m resnet_repro.train -m 
 A finished run is not trained again; an interrupted one goes on from its checkpoint, to the same bits.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -107,6 +108,7 @@ class Started:
             "run_id": self.name,
             "config": config.science(self.run),
             "group": self.run.env.group,
+            "claims": self.run.env.claims,
             "command": command(self.overrides),
         }
 
@@ -177,11 +179,18 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
 
     def finish(member: Member) -> None:
         start = of[member]
-        record = {**start.what(), "overrides": start.overrides, **_measured(member, len(members))}
+        told = _told(start.place)
+        record = {**start.what(), **told, "overrides": start.overrides, **_measured(member, len(members))}
+        record["provenance"]["claims"] = " ".join(told["claims"])
         finished[start.name] = records.write(start.place, record)
 
     fit(members, finish)
     return finished
+
+
+def _told(place: Path) -> dict[str, list[str]]:
+    """The claims that the run was told of when it began, whatever there is now."""
+    return {"claims": json.loads((place / "run.json").read_text(encoding="utf-8")).get("claims", [])}
 
 
 def _measured(member: Any, pack: int) -> dict[str, Any]:
@@ -208,8 +217,15 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in member.net.parameters()),
         "steps_done": member.step,
         "diverged_step": member.diverged_step,
-        "provenance": {**machine, **how, "data_sha256": member.images.sha256},
+        "provenance": {**machine, **how, **_images(member.images)},
     }
+
+
+def _images(images: Any) -> dict[str, Any]:
+    """Which images, and how many: an error over N of them is known to 1 / N."""
+    counts = {"train": images.train_y, "valid": images.valid_y, "test": images.test_y}
+    found: dict[str, Any] = {f"{name}_images": None if y is None else len(y) for name, y in counts.items()}
+    return found | {"data_sha256": images.sha256}
 
 
 def _ways(env: config.Env) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def measured_row(settings, errors=None, diverged_step=None, **other):
     flags = {"diverged": int(diverged_step is not None), "stuck": int(test >= 89.0), "failed": int(test > 20.0)}
     status = next((k for k in flags if flags[k]), "finished")
     origin = dict(
-        zip(PROVENANCE, (7.25, "0123abc", "cpu", "2.13.0", "ab" * 32, "1", "channels_last", "1", "False"), strict=True)
+        zip(PROVENANCE, (7.25, "0123abc", "cpu", "2.13.0", "ab" * 32, "1", "channels_last", "1", "False"), strict=False)
     )
     row = {"status": status, **flags, **errors, "parameters": 1000, "diverged_step": diverged_step, **origin}
     return row | other

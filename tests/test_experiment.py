@@ -11,7 +11,7 @@ from resnet_repro.experiment import ids, load, read
 from resnet_repro.planning import plan
 from resnet_repro.settings import compose
 
-GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [0, 1, 2]}
+GRID = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [0, 1, 2, 3, 4]}
 CLAIM = {
     "id": "deeper-is-worse",
     "says": "A deeper plain net is worse.",
@@ -139,7 +139,12 @@ MISTAKES = [
     (claim(of={"model": "plain", "depth": "56"}), ["selects no run"]),
     (claim(of={"depth": 56}), ["leaves model open", "one network per seed"]),
     (claim(of={}), ["leaves model, depth open"]),
-    (claim(of={"model": "plain", "depth": 56, "seed": [0, 1]}), ["`of` has seeds [0, 1]", "`minus` has [0, 1, 2]"]),
+    (claim(of={"model": "plain", "depth": 56, "seed": [0, 1]}), ["2 and 5 seeds cannot both support and refute it"]),
+    (claim(region=[-100, 100]), ["nothing can refute it"]),
+    (claim(best_by="test_error"), ["best_by must be one of", "got 'test_error'"]),
+    (claim(smallest_effect=0), ["smallest_effect", "above 0"]),
+    (claim(region=[-1, 1], smallest_effect=2), ["smallest_effect", "less than the region is wide"]),
+    ({"pilot_seeds": [9, 3]}, ["seeds [3] are of the pilot"]),
     (claim(best_over="rate"), ["no column 'rate'"]),
     (claim(best_over="lr"), ["best_over", "data.split=45k"]),
     (claim(metric="valid_error"), ["valid_error", "data.split=45k"]),
@@ -183,13 +188,18 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(written):
 
 
 def test_values_of_best_over_need_the_same_seeds(written):
-    base = {"task": "digits", "data.split": "45k", "model": "plain", "model.depth": 20}
-    sound = [base | {"optim.lr": [0.1, 0.01], "seed": [0, 1]}]
-    uneven = [*sound, base | {"optim.lr": 0.001, "seed": [0, 1, 2]}]
-    best = {"claims": [CLAIM | {"of": {"depth": 20}, "minus": None, "best_over": "lr"}], "figures": []}
-    assert len(plan(read(written(grid=sound, **best)))) == 4
+    base = {"task": "digits", "data.split": "45k", "model": "plain", "model.depth": 20, "seed": [0, 1, 2, 3, 4]}
+    sound = [base | {"optim.lr": [0.1, 0.01, 0.001]}]
+    uneven = [*sound, base | {"optim.lr": 0.0001, "seed": [0, 1, 2]}]
+    best = {
+        "claims": [CLAIM | {"of": {"depth": 20}, "minus": None, "region": [0, 1], "best_over": "lr"}],
+        "figures": [],
+    }
+    assert len(plan(read(written(grid=sound, **best)))) == 15
     with pytest.raises(ConfigError, match="other seeds for other values of lr"):
         plan(read(written(grid=uneven, **best)))
+    with pytest.raises(ConfigError, match="the best of 2 values of lr lies at an end of those tried"):
+        plan(read(written(grid=[base | {"optim.lr": [0.1, 0.01]}], **best)))
 
 
 def test_two_data_sets_need_two_titles(written):
@@ -199,7 +209,7 @@ def test_two_data_sets_need_two_titles(written):
 
 
 def test_claims_are_not_checked_against_a_grid_that_overrides_changed(written):
-    assert len(plan(read(written()), ["model.depth=20"])) == 6
+    assert len(plan(read(written()), ["model.depth=20"])) == 10
 
 
 # Files that nobody would write in good faith -------------------------------------------------------------------
@@ -281,7 +291,7 @@ def test_a_base_that_leads_back_is_refused(written, tmp_path):
 
 
 def test_a_base_of_a_base_is_read(written, tmp_path):
-    written()
+    written(claims=[])
     (tmp_path / "one.yaml").write_text("base: made-up\nset: {seed: 0}\n")
     (tmp_path / "two.yaml").write_text("base: one\nset: {optim.lr: 0.2}\n")
     assert [(p.run.seed, p.run.optim.lr) for p in plan(read(tmp_path / "two.yaml"))] == [(0, 0.2)] * 4
@@ -301,13 +311,13 @@ def test_a_base_that_is_no_experiment_is_refused(tmp_path, text):
 def test_a_derived_experiment_asks_the_same_of_other_settings(derived, tmp_path):
     origin, other = (
         read(tmp_path / "made-up.yaml"),
-        read(derived(set={"data.title": "mine", "seed": [0, 1]}, expected="soon")),
+        read(derived(set={"data.title": "mine", "seed": [5, 6, 7, 8, 9]}, expected="soon")),
     )
     assert (other.id, other.question, other.claims, other.figures) == (
         "derived", origin.question, origin.claims, origin.figures
     )  # fmt: skip
     assert other.expected == "soon"
-    assert len(plan(other)) == 2 * 2 * 2  # its seeds replace those of the base
+    assert len(plan(other)) == 2 * 2 * 5  # its seeds replace those of the base
     assert {columns(p.run)["data"] for p in plan(other)} == {"mine"}
     assert not set(names(plan(other))) & set(names(plan(origin)))
 

@@ -18,6 +18,7 @@ def checkout(tmp_path, monkeypatch):
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     tiny = (project.CONF.parent / "experiments" / "tiny.yaml").read_text(encoding="utf-8").replace("smoke: true\n", "")
+    tiny = tiny.replace("seed: [0, 1]", "seed: [0, 1, 2, 3, 4]")
     (experiments / "tiny.yaml").write_text(tiny, encoding="utf-8")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "experiments")
@@ -82,8 +83,8 @@ def test_an_experiment_that_only_tries_everything_out_is_refused(checkout):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"without": 1}, r"4 of 8 runs of tiny are missing .* train them first: "),
-        ({"commit": f"{COMMIT}-dirty"}, r"8 runs were trained by code that is not committed .*commit the code"),
+        ({"without": 1}, r"4 of 20 runs of tiny are missing .* train them first: "),
+        ({"commit": f"{COMMIT}-dirty"}, r"20 runs were trained by code that is not committed .*commit the code"),
         ({"commit": "unknown"}, r"commit unknown"),
     ],
 )

@@ -1,5 +1,6 @@
 """Whole sweeps, from the command line: through several launchers, with runs and sweeps that are killed."""
 
+import json
 import os
 import random
 import re
@@ -10,10 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet_repro import records
+from resnet_repro import experiment, records
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]", "optim.steps=40")
 FOUR = (*TINY, "model=plain,resnet", "seed=0,1", "probes.curve_every=4", "probes.eval_every=20")
@@ -174,6 +176,14 @@ def test_a_sweep_of_an_experiment_collects_and_reports(tmp_path):
     assert "6 of its runs are missing" in output
     files = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
     assert {"README.md", "runs.csv", "curves.png"} <= {path.name for path in files}
+    spec = experiment.load("tiny")
+    (claim,) = spec.claims
+    rows = pd.read_csv(tmp_path / "results" / "tiny" / "data" / "runs.csv", dtype=str).set_index("model")
+    told = {"plain": None, "resnet": experiment.digest(claim, [[0, 1]])}  # the claim is on the ResNets of two seeds
+    assert rows["claims"].replace({float("nan"): None}).to_dict() == told
+    assert set(rows["train_images"]) == {"1500"}
+    place = tmp_path / "runs" / rows.loc["resnet", "run_id"]
+    assert json.loads((place / "run.json").read_text())["claims"] == [told["resnet"]]
     output, code = end(start(arguments))
     assert "2 runs: 2 finished already, 0 to train" in output
     assert {path: path.read_bytes() for path in files} == files

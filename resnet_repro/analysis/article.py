@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro import experiment
 from resnet_repro.analysis import citations, frames, words
 from resnet_repro.analysis.article_tables import differences_table, provenance_table, settings_table
-from resnet_repro.analysis.claims import VERDICTS, Verdict, read_verdicts
+from resnet_repro.analysis.claims import UNTESTED, VERDICTS, Verdict, read_verdicts
 from resnet_repro.analysis.frames import Measured
-from resnet_repro.analysis.stats import exact_interval
 from resnet_repro.analysis.tables import remark
 from resnet_repro.analysis.typeset import escape
 from resnet_repro.errors import UserError
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
+from resnet_repro.stats import exact_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,25 +176,21 @@ def _limits(found: Sequence[Measured], verdicts: Sequence[Verdict], runs: "pd.Da
     limits = [
         f"Scale: networks of width {sizes['width']}, trained for {sizes['steps']} steps with batches of "
         f"{first['batch']}. Nothing here shows that larger networks, longer training or other images behave alike.",
-        f"Seeds: an estimate rests on {n} seeds or more. Student's interval assumes normal errors; close to 0 %, or "
-        "where single runs fail, it covers less than its 95 %.",
+        f"Seeds: an estimate rests on {n} seeds or more. It is of the seed alone: the images are the same in all runs.",
         f"Many claims: the interval of each covers its own quantity. Of {len(verdicts)} such intervals, "
         f"{0.05 * len(verdicts):.1f} miss it on average, and no correction is made.",
     ]
     if any(v.metric in SHARES for v in verdicts):
         limits.append(
-            f"Shares: when all of {n} seeds fail, the exact interval is still [{exact_interval(n, n).low:.2f}, 1]. The "
-            "region of a claim, not its wording (“most”), is what was decided."
+            f"Shares: when all of {n} seeds fail, the exact interval is still [{exact_interval(n, n).low:.2f}, 1]."
         )
-    if nothing := sum(v.stuck == v.n * (1 + v.is_difference) and v.metric not in SHARES for v in verdicts):
+    if changing := sum(v.changes_without not in ("", UNTESTED) for v in verdicts):
+        limits.append(f"Stability: {changing} verdicts would be others without one of their seeds.")
+    if exploring := sum(v.standing == "exploratory" for v in verdicts):
         limits.append(
-            f"Nets that do not learn: all runs of {nothing} of the claims on errors ended at chance. Their differences "
-            "say nothing about depth or shortcuts, only that neither side trained."
+            f"Registration: {exploring} of the {len(verdicts)} claims are exploratory: that they stood before their "
+            "runs is not recorded in the runs."
         )
-    limits.append(
-        "Registration: that a claim stood before its runs follows from the history of the repository alone; claims and "
-        "results of version 0.1 entered it together."
-    )
     limits.append(
         f"Machines: the runs were made on {words.enumerated(sorted(runs['device'].unique()))}. Other machines round "
         "differently; an estimate close to an end of its region may end up on its other side."

@@ -1,31 +1,54 @@
-"""One procedure that decides every claim: an estimate, its 95 % interval, and the region written before the sweep."""
+"""One procedure that decides every claim: an estimate, its 95 % interval, and the region written before the sweep.
+
+Why this one, and what it holds: docs/statistics.md.
+"""
 
 import csv
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured
-from resnet_repro.analysis.stats import Estimate, exact_interval, paired_differences, t_interval
-from resnet_repro.experiment import Claim
+from resnet_repro.experiment import Claim, digest
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
+from resnet_repro.power import undecidable
+from resnet_repro.stats import (
+    PAIR_LEVEL,
+    Estimate,
+    exact_interval,
+    median_interval,
+    pair_interval,
+    rank_test,
+    share_above,
+    t_interval,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERDICTS = ("supported", "refuted", "inconclusive", "incomplete")
+VERDICTS = ("supported", "refuted", "inconclusive", "incomplete", "not answerable")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the measurements say of a claim; one row of verdicts.csv.
 
-    estimate, low, high: the mean (or share, or mean seed-paired difference) and its 95 % interval, over `n` seeds.
-    missing: selected runs that were not measured. diverged, stuck, failed: how many of the runs used were.
-    chosen: the values taken by `best_over`. converged_*: the same estimate over the runs that did not diverge, given
-    when some did; a diverged run counts as 100 % error in `estimate`.
+    estimate, low, high: the median over seeds (or share, or median difference of a run of each side) and its 95 %
+        interval; n: the seeds, of the side that has fewer.
+    why: the reason, where the claim is not answerable.
+    missing: selected runs that were not measured.
+    diverged, stuck, failed: how many runs of the side `of` were, and of the side `minus`; failed_p: the exact test of
+        whether the one fails more often than the other.
+    above: the share of pairs in which the run of `of` has the higher value; p: the exact test of whether there is a
+        difference at all.
+    chosen: the values taken by `best_over`; best_by: the metric that they were chosen by.
+    changes_without: the seeds without any one of which the verdict would be another; or that this is UNTESTED.
+    standing: `registered` where every run knew this claim when it began, else `exploratory`; since: the commits of
+        the code that trained them.
     """
 
     claim: str
@@ -34,6 +57,7 @@ class Verdict:
     of: str
     minus: str
     chosen: str
+    best_by: str
     estimate: float
     low: float
     high: float
@@ -41,14 +65,20 @@ class Verdict:
     region_low: float
     region_high: float
     verdict: str
+    why: str
     missing: int
     diverged: int
     stuck: int
     failed: int
-    converged_estimate: float
-    converged_low: float
-    converged_high: float
-    converged_n: int
+    diverged_minus: int
+    stuck_minus: int
+    failed_minus: int
+    failed_p: float
+    above: float
+    p: float
+    changes_without: str
+    standing: str
+    since: str
 
     @property
     def is_difference(self) -> bool:
@@ -57,98 +87,206 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Side:
-    """The runs that one side of a claim uses: measured, indexed by seed; how many are missing; the value chosen."""
+    """The runs that one side of a claim uses, and what became of those that it chooses from.
+
+    runs: measured, at the value chosen. missing: how many are not measured. learned: whether any run at any value was
+    neither stuck nor diverged. end: `smallest` or `largest` where the value chosen is that of those tried.
+    """
 
     runs: "pd.DataFrame"
     missing: int
     chosen: Any
+    learned: bool
+    end: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What some runs say of a claim."""
+
+    verdict: str
+    why: str
+    estimate: Estimate
+    sides: Sequence[Side]
 
 
 def decide(claim: Claim, measured: Measured) -> Verdict:
     """The verdict on a claim.
 
     The interval within the region: supported; outside of it: refuted; across an end: inconclusive; a selected run
-    missing: incomplete, with the estimate from those that are there. The ends belong to the region of a mean or
-    share, and do not to that of a difference: equal is not higher.
+    missing: incomplete, with the estimate from those that are there. The ends belong to the region of a median or
+    share, and do not to that of a difference: equal is not higher. Whether one side is higher must be said by the
+    exact test, too. Not answerable: neither side learned anything, or the best value lies at an end of those tried.
     """
-    import pandas as pd
-
-    sides = [_side(where, claim, measured) for where in (claim.of, claim.minus) if where is not None]
-    used = pd.concat([side.runs for side in sides])
-    missing = sum(side.missing for side in sides)
-    low, high = (float(end) for end in claim.region)
-    estimate = _estimate(claim, [side.runs for side in sides])
-    some_diverged = claim.metric in ERRORS and (used["diverged"] == 1).any()
-    converged = _estimate(claim, [side.runs[side.runs["diverged"] == 0] for side in sides])
-    converged = converged if some_diverged else Estimate(math.nan, math.nan, math.nan, 0)
-    verdict = "incomplete" if missing else _place(estimate, low, high, ends_belong=claim.minus is None)
-    counts = {share: int((used[share] == 1).sum()) for share in SHARES}
-    e, c = estimate.rounded(), converged.rounded()
+    planned = [measured.select(where) for where in (claim.of, claim.minus) if where is not None]
+    found = conclude(claim, planned)
+    values = [list(_values(side.runs, claim.metric)) for side in found.sides]
+    two = len(values) == 2
+    e = found.estimate.rounded()
+    counts: dict[str, Any] = {share: _count(found.sides[0], share) for share in SHARES}
+    counts |= {f"{share}_minus": _count(found.sides[1], share) if two else 0 for share in SHARES}
+    standing, since = _standing(claim, planned)
     return Verdict(
         claim=claim.id,
         says=claim.says,
         metric=claim.metric,
         of=_words(claim.of),
         minus=_words(claim.minus or {}),
-        chosen=_chosen(claim, sides),
-        estimate=e.mean,
+        chosen=_chosen(claim, found.sides),
+        best_by=claim.best_by if claim.best_over else "",
+        estimate=e.value,
         low=e.low,
         high=e.high,
         n=e.n,
-        region_low=low,
-        region_high=high,
-        verdict=verdict,
-        missing=missing,
+        region_low=float(claim.region[0]),
+        region_high=float(claim.region[1]),
+        verdict=found.verdict,
+        why=found.why,
+        missing=sum(side.missing for side in found.sides),
         **counts,
-        converged_estimate=c.mean,
-        converged_low=c.low,
-        converged_high=c.high,
-        converged_n=c.n,
+        failed_p=round(rank_test(*(list(side.runs["failed"]) for side in found.sides)), 6) if two else math.nan,
+        above=round(share_above(*values), 6) if two else math.nan,
+        p=round(rank_test(*values), 6) if two else math.nan,
+        changes_without=_changes(claim, planned, found.verdict),
+        standing=standing,
+        since=since,
     )
 
 
-def _side(where: dict[str, Any], claim: Claim, measured: Measured) -> Side:
-    planned = measured.select(where)
-    needed = [claim.metric, "valid_error"] if claim.best_over else [claim.metric]
-    runs = planned.dropna(subset=needed)
+def conclude(claim: Claim, planned: Sequence["pd.DataFrame"]) -> Conclusion:
+    """What the planned runs of each side say of a claim."""
+    sides = [_side(runs, claim) for runs in planned]
+    values = [list(_values(side.runs, claim.metric)) for side in sides]
+    estimate = _estimate(claim, values, sides)
+    if any(side.missing for side in sides):
+        return Conclusion("incomplete", "", estimate, sides)
+    if why := _why_not(claim, sides):
+        return Conclusion("not answerable", why, estimate, sides)
+    return Conclusion(_place(claim, estimate, values), "", estimate, sides)
+
+
+def _side(planned: "pd.DataFrame", claim: Claim) -> Side:
+    runs = planned[_values(planned, claim.metric).notna()]
+    if claim.best_over:
+        runs = runs[_values(runs, claim.best_by).notna()]
     missing = len(planned) - len(runs)
-    chosen = None
-    if claim.best_over and len(runs):
-        chosen = best(runs, claim.best_over)
-        runs = runs[runs[claim.best_over] == chosen]
-    return Side(runs.set_index("seed"), missing, chosen)
+    learned = bool(((runs["stuck"] == 0) & (runs["diverged"] == 0)).any())
+    if not claim.best_over or not len(runs):
+        return Side(runs, missing, None, learned, "")
+    chosen = best(runs, claim.best_over, claim.best_by)
+    return Side(runs[runs[claim.best_over] == chosen], missing, chosen, learned, _end(chosen, planned[claim.best_over]))
 
 
-def best(runs: "pd.DataFrame", column: str) -> Any:
-    """The value of the column with the lowest mean validation error; of equal ones the first in the plan."""
-    return runs.groupby(column, sort=False)["valid_error"].mean().idxmin()
+def best(runs: "pd.DataFrame", column: str, by: str = "valid_error") -> Any:
+    """The value of the column with the lowest mean of `by` over seeds; of equal ones the first in the plan.
+
+    The mean, unlike the median, shuns a value at which some runs fail. An error of a run that diverged counts as the
+    highest, its loss as infinite.
+    """
+    values = runs[by].mask(runs[by].isna() & (runs["diverged"] == 1), math.inf).astype(float)
+    return values.groupby(runs[column], sort=False).mean().idxmin()
 
 
-def _estimate(claim: Claim, sides: Sequence["pd.DataFrame"]) -> Estimate:
-    values: list[Any] = [runs[claim.metric].to_dict() for runs in sides]
-    if claim.minus is not None:
-        return t_interval(paired_differences(values[0], values[1]))
-    return mean_of(claim.metric, list(values[0].values()))
+def _values(runs: "pd.DataFrame", metric: str) -> "pd.Series[float]":
+    """The metric of each run; infinite, which is worse than any number, where an error or loss diverged."""
+    values = runs[metric].astype(float)
+    worst = metric in ERRORS or metric == "train_loss"
+    return values.mask(runs["diverged"] == 1, math.inf) if worst else values
+
+
+def _end(chosen: Any, tried: "pd.Series[Any]") -> str:
+    """Whether the value is the smallest or the largest of several numbers."""
+    numbers = sorted({v for v in tried if isinstance(v, float | int)})
+    if len(numbers) < 2 or chosen not in (numbers[0], numbers[-1]):
+        return ""
+    return "smallest" if chosen == numbers[0] else "largest"
+
+
+def _why_not(claim: Claim, sides: Sequence[Side]) -> str:
+    """Why the runs cannot answer; empty where they can."""
+    if claim.metric in SHARES:
+        return ""
+    for where, side in zip((claim.of, claim.minus or {}), sides, strict=False):
+        who, what = words.listed(where), words.setting(claim.best_over or "")
+        if claim.best_over and not side.learned:
+            return f"no run of {who} learned at any {what}"
+        if side.end:
+            return f"the best {what} of {who}, {words.text(side.chosen)}, is the {side.end} tried"
+    learned = [side.learned for side in sides]
+    return "no run of either side learned" if len(sides) == 2 and not any(learned) else ""
+
+
+def _estimate(claim: Claim, values: Sequence[Sequence[float]], sides: Sequence[Side]) -> Estimate:
+    """The estimate; an error of k of N images stands for any from k - 1/2 to k + 1/2, so no interval has no width."""
+    low, high = QUANTITIES[claim.metric].low, QUANTITIES[claim.metric].high
+    half = sum(_half_an_image(claim.metric, side.runs) for side in sides)
+    if claim.metric in SHARES:
+        return exact_interval(int(sum(values[0])), len(values[0]))
+    if len(values) == 1:
+        return median_interval(values[0]).wider(half).cut(low, high)
+    return pair_interval(values[0], values[1]).wider(half).cut(low - high, high - low)
+
+
+def _half_an_image(metric: str, runs: "pd.DataFrame") -> float:
+    """In percent; 0 of what is no error over images, and where their number was not recorded (before 0.2)."""
+    column = f"{metric.partition('_')[0]}_images"
+    if metric not in ERRORS or metric == "train_error_running" or column not in runs or not runs[column].notna().all():
+        return 0.0
+    return 50 / float(runs[column].astype(float).min()) if len(runs) else 0.0
+
+
+def _place(claim: Claim, estimate: Estimate, values: Sequence[Sequence[float]]) -> str:
+    """Where the interval lies; an end of the region that is infinite is none, since a run that diverged is infinite."""
+    ends = [float(end) for end in claim.region if math.isfinite(end)]
+    above, below = claim.region[0] in ends, claim.region[1] in ends
+    low, high = (float(end) for end in claim.region)
+    if len(values) == 1:
+        inside = (not above or low <= estimate.low) and (not below or estimate.high <= high)
+        outside = (above and estimate.high < low) or (below and high < estimate.low)
+    else:
+        inside = (not above or low < estimate.low) and (not below or estimate.high < high)
+        outside = (above and estimate.high <= low) or (below and high <= estimate.low)
+        if len(ends) == 1 and rank_test([v - ends[0] for v in values[0]], values[1]) > 1 - PAIR_LEVEL:
+            inside = outside = False
+    return "supported" if inside else "refuted" if outside else "inconclusive"
+
+
+UNTESTED = "untested"
+
+
+def _changes(claim: Claim, planned: Sequence["pd.DataFrame"], verdict: str) -> str:
+    """The seeds without any one of which the verdict would be another; UNTESTED where fewer seeds decide nothing."""
+    seeds = [{int(seed) for seed in runs["seed"]} for runs in planned]
+    if verdict == "incomplete" or undecidable(claim, *(len(side) - 1 for side in seeds)):
+        return UNTESTED
+    without = {s: [runs[runs["seed"] != s] for runs in planned] for s in sorted(set().union(*seeds))}
+    return " ".join(str(s) for s, left in without.items() if conclude(claim, left).verdict != verdict)
+
+
+def _standing(claim: Claim, planned: Sequence["pd.DataFrame"]) -> tuple[str, str]:
+    """Whether each measured run was told of the claim, as it is now, when it began; and the commits of their code."""
+    import pandas as pd
+
+    mark = digest(claim, [runs["seed"] for runs in planned])
+    used = pd.concat(planned)
+    used = used[used["measured"]]
+    known = bool(len(used)) and all(mark in str(told).split() for told in used["claims"])
+    commits = " ".join(dict.fromkeys(used["commit"].dropna()))
+    return ("registered", commits) if known else ("exploratory", "")
 
 
 def mean_of(metric: str, values: Sequence[float]) -> Estimate:
     """The mean of a metric over seeds with its 95 % interval, cut to the values that the metric can take.
 
-    Of a share of seeds the interval is the exact binomial one, otherwise Student's.
+    Of a share of seeds the interval is the exact binomial one, otherwise Student's; it describes, and decides nothing.
     """
     if metric in SHARES:
         return exact_interval(int(sum(values)), len(values))
     return t_interval(values).cut(QUANTITIES[metric].low, QUANTITIES[metric].high)
 
 
-def _place(estimate: Estimate, low: float, high: float, ends_belong: bool) -> str:
-    if ends_belong:
-        inside = low <= estimate.low and estimate.high <= high
-        outside = estimate.high < low or high < estimate.low
-    else:
-        inside = low < estimate.low and estimate.high < high
-        outside = estimate.high <= low or high <= estimate.low
-    return "supported" if inside else "refuted" if outside else "inconclusive"
+def _count(side: Side, share: str) -> int:
+    return int((side.runs[share] == 1).sum())
 
 
 def _words(where: dict[str, Any]) -> str:
@@ -159,6 +297,13 @@ def _chosen(claim: Claim, sides: Sequence[Side]) -> str:
     names = ("of", "minus")[: len(sides)]
     values = [f"{name}: {claim.best_over} {side.chosen}" for name, side in zip(names, sides, strict=True)]
     return "; ".join(values) if claim.best_over else ""
+
+
+def is_current(path: Path) -> bool:
+    """Whether a verdicts.csv is there and was written by this version, and not by one that said other things."""
+    with suppress(FileNotFoundError), open(path, newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), []) == [f.name for f in fields(Verdict)]
+    return False
 
 
 def read_verdicts(path: Path) -> list[Verdict]:

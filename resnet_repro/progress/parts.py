@@ -20,7 +20,13 @@ Curve = tuple[Seen, list[tuple[float, float]]]
 
 MARKS = {"done": "●", "diverged": "×", "running": "◐", "waiting": "○"}
 STYLES = {"done": "green", "diverged": "red", "running": "yellow", "waiting": "dim"}
-VERDICTS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "incomplete": "dim"}
+VERDICTS = {
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "incomplete": "dim",
+    "not answerable": "magenta",
+}
 COLOURS = ("cyan", "magenta", "yellow")
 """Of the curves drawn at once."""
 

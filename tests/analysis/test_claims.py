@@ -3,8 +3,8 @@ import math
 import pytest
 
 from resnet_repro.analysis import frames
-from resnet_repro.analysis.claims import decide, read_verdicts
-from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.analysis.claims import UNTESTED, decide, is_current, read_verdicts
+from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.metrics import METRICS
 from resnet_repro.report import render
 
@@ -41,12 +41,13 @@ def difference(region, metric="train_error_clean", **other):
     return Claim("c", "A claim.", metric, PLAIN, region, RESNET, **other)
 
 
-def mean(region, metric="train_error_clean"):
+def one(region, metric="train_error_clean"):
     return Claim("c", "A claim.", metric, PLAIN, region)
 
 
-LOW = {0: 1.0, 1: 1.0, 2: 1.0}
-HIGH = {0: 11.0, 1: 12.0, 2: 13.0}  # 11 ± 2.4841 above LOW: t(2, 0.975) = 4.3027, s = 1
+LOW = dict.fromkeys(range(5), 1.0)
+HIGH = {0: 11.0, 1: 12.0, 2: 13.0, 3: 14.0, 4: 15.0}
+# 25 differences: each of 10 to 14 five times, of which the second from either end bounds the interval.
 
 
 @pytest.mark.parametrize(
@@ -54,22 +55,25 @@ HIGH = {0: 11.0, 1: 12.0, 2: 13.0}  # 11 ± 2.4841 above LOW: t(2, 0.975) = 4.30
     [
         ([0, INF], "supported"),
         ([-INF, 0], "refuted"),
-        ([11, INF], "inconclusive"),
-        ([8.51, 13.49], "supported"),
-        ([8.52, 13.49], "inconclusive"),
-        ([13.49, 20], "refuted"),
-        ([-20, 8.51], "refuted"),
+        ([12, INF], "inconclusive"),
+        ([9.99, 14.01], "supported"),
+        ([10, 14.01], "inconclusive"),
+        ([14, 20], "refuted"),
+        ([-20, 10], "refuted"),
     ],
 )
 def test_a_difference_is_decided_by_where_its_interval_lies(judge, region, verdict):
     v = judge(difference(region), HIGH, LOW)
     assert v.verdict == verdict
-    assert (v.estimate, v.low, v.high, v.n) == pytest.approx((11, 11 - 4.302653 / 3**0.5, 11 + 4.302653 / 3**0.5, 3))
+    assert (v.estimate, v.low, v.high, v.n) == (12, 10, 14, 5)
+    assert (v.above, v.p) == (1, round(2 / 252, 6))
 
 
 @pytest.mark.parametrize("region", [[0, INF], [-INF, 0], [-1, 0], [0, 1]])
 def test_equal_is_neither_higher_nor_lower(judge, region):
-    assert judge(difference(region), LOW, LOW).verdict == "refuted"
+    v = judge(difference(region), LOW, LOW)
+    assert (v.estimate, v.above, v.p) == (0, 0.5, 1)
+    assert v.verdict != "supported"
 
 
 def test_no_difference_supports_within_one_point(judge):
@@ -80,86 +84,144 @@ def test_no_difference_supports_within_one_point(judge):
     ("region", "verdict"),
     [([1, 5], "supported"), ([0, 1], "supported"), ([1.0001, 5], "refuted"), ([0, 0.9999], "refuted")],
 )
-def test_the_ends_belong_to_the_region_of_a_mean(judge, region, verdict):
-    assert judge(mean(region), LOW, LOW).verdict == verdict
+def test_the_ends_belong_to_the_region_of_a_median(judge, region, verdict):
+    assert judge(one(region), LOW, LOW).verdict == verdict
 
 
-def test_the_interval_of_an_error_stays_within_0_and_100(judge):
-    v = judge(mean([0, 1]), {0: 0.0, 1: 0.0, 2: 0.3}, LOW)
-    assert v.low == 0
-    assert v.verdict == "supported"
-    assert judge(mean([90, 100]), {0: 99.0, 1: 99.5, 2: 100.0}, LOW).high == 100
+def test_an_error_is_no_finer_than_half_an_image(judge):
+    """Of 200 training images one is 0.5 %, so that 0 errors may stand for 0.25 % and two sides for 0.5 %."""
+    images = {"errors": 0.0, "train_images": "200"}
+    of = {seed: lambda _: images for seed in range(5)}
+    v = judge(one([0, 1]), of, of)
+    assert (v.estimate, v.low, v.high, v.verdict) == (0, 0, 0.25, "supported")
+    v = judge(difference([-1, 1]), of, of)
+    assert (v.low, v.high) == (-0.5, 0.5)
 
 
-def test_one_seed_decides_nothing(judge):
-    v = judge(difference([0, INF]), {0: 50.0}, {0: 1.0})
-    assert (v.verdict, v.estimate, v.low, v.high) == ("inconclusive", 49, -INF, INF)
-
-
-def test_seeds_are_paired_whatever_their_order(judge):
-    v = judge(difference([0, INF]), {2: 30.0, 0: 10.0, 1: 20.0}, {0: 9.0, 1: 19.0, 2: 29.0})
-    assert (v.estimate, v.low, v.high) == (1, 1, 1)
+def test_four_seeds_decide_nothing(judge):
+    four = {seed: HIGH[seed] for seed in range(4)}
+    v = judge(difference([0, INF]), four, four)
+    assert (v.low, v.high, v.n, v.verdict) == (-100, 100, 4, "inconclusive")
+    assert judge(one([0, 99]), four, four).verdict == "inconclusive"
 
 
 def test_a_missing_run_makes_the_claim_incomplete_and_the_rest_is_still_estimated(judge):
-    v = judge(difference([0, INF]), HIGH | {3: 14.0}, LOW | {3: None})
-    assert (v.verdict, v.missing, v.n, v.estimate) == ("incomplete", 1, 3, 11)
+    v = judge(difference([0, INF]), HIGH | {5: 14.0}, LOW | {5: None})
+    assert (v.verdict, v.missing, v.n, v.estimate) == ("incomplete", 1, 5, 12.5)
 
 
 def test_with_no_run_at_all_there_is_no_estimate(judge):
-    v = judge(mean([0, 1]), {0: None, 1: None}, {0: 1.0, 1: 1.0})
+    v = judge(one([0, 1]), {0: None, 1: None}, {0: 1.0, 1: 1.0})
     assert (v.verdict, v.missing, v.n) == ("incomplete", 2, 0)
     assert math.isnan(v.estimate)
 
 
 def test_a_metric_that_was_not_measured_is_missing(judge):
-    assert judge(mean([0, 100], "valid_error"), LOW, LOW).missing == 3  # the split is full
+    assert judge(one([0, 100], "valid_error"), LOW, LOW).missing == 5  # the split is full
 
 
-def test_a_diverged_run_counts_as_100_and_the_converged_are_given_beside(judge):
-    v = judge(difference([0, INF]), HIGH | {3: "diverged"}, LOW | {3: 2.0})
-    assert v.estimate == (10 + 11 + 12 + 98) / 4
-    assert (v.diverged, v.failed, v.n) == (1, 1, 4)
-    assert (v.converged_estimate, v.converged_n) == (11, 3)
-    assert v.converged_low == pytest.approx(11 - 4.302653 / 3**0.5)
+def test_a_diverged_run_is_worse_than_any_number(judge):
+    v = judge(difference([0, INF]), dict.fromkeys(range(5), "diverged"), LOW)
+    assert (v.verdict, v.estimate, v.low, v.high) == ("supported", INF, INF, INF)
+    assert (v.diverged, v.diverged_minus, v.failed_p) == (5, 0, round(2 / 252, 6))
+    v = judge(one([0, 20]), HIGH | {4: "diverged"}, LOW)
+    assert (v.estimate, v.high, v.verdict) == (13, INF, "inconclusive")
 
 
-def test_without_divergence_nothing_is_given_beside(judge):
-    v = judge(difference([0, INF]), HIGH, LOW)
-    assert v.converged_n == 0
-    assert math.isnan(v.converged_estimate)
+def test_where_neither_side_learned_there_is_no_answer(judge):
+    stuck, diverged = dict.fromkeys(range(5), 90.0), dict.fromkeys(range(5), "diverged")
+    for region in ([-1, 1], [0, INF]):
+        v = judge(difference(region), stuck, diverged)
+        assert (v.verdict, v.why) == ("not answerable", "no run of either side learned")
+    assert judge(difference([0, INF]), stuck, LOW).verdict == "supported"
 
 
 @pytest.mark.parametrize(
     ("failures", "region", "verdict"),
-    [
-        (5, [0.4, 1], "supported"),
-        (5, [0.5, 1], "inconclusive"),
-        (0, [0.6, 1], "refuted"),
-        (3, [0.4, 1], "inconclusive"),
-    ],
+    [(8, [0.5, 1], "supported"), (7, [0.5, 1], "inconclusive"), (0, [0.5, 1], "refuted")],
 )
 def test_a_share_of_seeds_has_the_exact_interval(judge, failures, region, verdict):
-    errors = {seed: 50.0 if seed < failures else 5.0 for seed in range(5)}
-    v = judge(mean(region, "failed"), errors, dict.fromkeys(range(5), 1.0))
-    assert (v.verdict, v.estimate, v.failed) == (verdict, failures / 5, failures)
-    if failures == 5:
-        assert (v.low, v.high) == (round(0.025**0.2, 6), 1)  # Clopper and Pearson by hand: (α/2)^(1/n)
+    errors = {seed: 50.0 if seed < failures else 5.0 for seed in range(8)}
+    v = judge(one(region, "failed"), errors, dict.fromkeys(range(8), 1.0))
+    assert (v.verdict, v.estimate, v.failed) == (verdict, failures / 8, failures)
+    if failures == 8:
+        assert (v.low, v.high) == (round(0.025**0.125, 6), 1)  # Clopper and Pearson by hand: (α/2)^(1/n)
+        assert v.changes_without == ""
+
+
+def test_a_verdict_that_rests_on_one_seed_says_so(judge):
+    of = {0: 9.0} | {seed: 1.0 + seed / 100 for seed in range(1, 9)}
+    v = judge(one([0, 1.05]), of, of)
+    # Of nine values the interval is from the second smallest to the second largest, of eight from end to end.
+    assert (v.low, v.high, v.verdict) == (1.02, 1.08, "inconclusive")
+    v = judge(one([0, 5]), of, of)
+    assert (v.verdict, v.changes_without) == ("supported", "1 2 3 4 5 6 7 8")
+    assert judge(one([0, 10]), of, of).changes_without == ""
+    assert judge(difference([0, INF]), HIGH, LOW).changes_without == UNTESTED  # four seeds would decide nothing
+
+
+def test_a_claim_is_registered_where_every_run_was_told_of_it_as_it_is(judge):
+    claim = difference([0, INF])
+    mark = digest(claim, [range(5), range(5)])
+
+    def told(marks, but=None):
+        return {s: lambda _, s=s: {"errors": 9.0, "claims": "cafe" if s == but else marks} for s in range(5)}
+
+    v = judge(claim, told(f"c123 {mark}"), told(mark))
+    assert (v.standing, v.since) == ("registered", "0123abc")
+    for of, minus in [(told(mark), told("")), (told(mark, but=3), told(mark)), (told(mark[:-1]), told(mark))]:
+        assert judge(claim, of, minus).standing == "exploratory"
+    assert judge(difference([0.1, INF]), told(mark), told(mark)).standing == "exploratory"
+
+
+RATES = {"data.split": "45k", "optim.lr": [0.1, 0.01, 0.001, 0.0001]}
+BEST = {("plain", 0.01): 10, ("resnet", 0.001): 5}
+
+
+def chosen(best, **other):
+    """Outcomes of rates of which `best` have the lowest validation error; the test error would choose others."""
+
+    def outcome(settings):
+        valid = best.get((settings["model"], settings["lr"]), 40)
+        return {"errors": dict.fromkeys(METRICS, 50.0 - valid) | {"valid_error": valid} | other}
+
+    return dict.fromkeys(range(5), outcome)
 
 
 def test_best_over_takes_each_sides_value_with_the_lowest_validation_error(judge):
-    valid = {("plain", 0.1): 40, ("plain", 0.01): 10, ("resnet", 0.1): 5, ("resnet", 0.01): 6}
-
-    def errors(settings):
-        chosen_for = valid[settings["model"], settings["lr"]]
-        # The test error would choose the other value.
-        return {"errors": dict.fromkeys(METRICS, 50.0 - chosen_for) | {"valid_error": chosen_for}}
-
-    of = dict.fromkeys(range(3), errors)
-    v = judge(difference([-INF, 0], best_over="lr"), of, of, {"data.split": "45k", "optim.lr": [0.1, 0.01]})
-    assert v.chosen == "of: lr 0.01; minus: lr 0.1"
+    v = judge(difference([-INF, 0], best_over="lr"), chosen(BEST), chosen(BEST), RATES)
+    assert (v.chosen, v.best_by) == ("of: lr 0.01; minus: lr 0.001", "valid_error")
     assert v.estimate == (50 - 10) - (50 - 5)
     assert v.verdict == "supported"
+
+
+def test_best_over_may_choose_by_another_metric_and_a_diverged_run_is_the_worst(judge):
+    def outcome(settings):
+        if settings["lr"] == 0.1:
+            return {"diverged_step": 3}
+        losses = {0.01: 0.5, 0.001: 0.1, 0.0001: 0.9}
+        return {"errors": dict.fromkeys(METRICS, 20.0) | {"train_loss": losses[settings["lr"]]}}
+
+    of = dict.fromkeys(range(5), outcome)
+    v = judge(difference([-1, 1], best_over="lr", best_by="train_loss"), of, of, RATES)
+    assert (v.chosen, v.verdict, v.missing) == ("of: lr 0.001; minus: lr 0.001", "supported", 0)
+
+
+@pytest.mark.parametrize(("rate", "end"), [(0.1, "largest"), (0.0001, "smallest")])
+def test_a_best_value_at_an_end_of_those_tried_is_no_answer(judge, rate, end):
+    best = BEST | {("plain", 0.01): 40, ("plain", rate): 10}
+    v = judge(difference([-INF, 0], best_over="lr"), chosen(best), chosen(best), RATES)
+    assert v.verdict == "not answerable"
+    assert v.why == f"the best learning rate of plain net, {rate:g}, is the {end} tried"
+
+
+def test_a_side_that_learns_at_no_rate_is_no_answer(judge):
+    def outcome(settings):
+        return {"errors": 90.0} if settings["model"] == "plain" else chosen(BEST)[0](settings)
+
+    of = dict.fromkeys(range(5), outcome)
+    v = judge(difference([0, INF], best_over="lr"), of, of, RATES)
+    assert (v.verdict, v.why) == ("not answerable", "no run of plain net learned at any learning rate")
 
 
 def test_best_over_is_incomplete_while_any_candidate_is_missing(judge):
@@ -222,3 +284,10 @@ def test_verdicts_come_back_from_the_file_as_they_were(write_data, tmp_path):
     decided = [decide(claim, measured) for claim in e.claims]
     assert [repr(v) for v in render(e.id, tmp_path)] == [repr(v) for v in decided]  # repr, since nan is not nan
     assert [repr(v) for v in read_verdicts(tmp_path / e.id / "verdicts.csv")] == [repr(v) for v in decided]
+
+
+def test_verdicts_of_another_version_are_told_from_those_of_this_one(write_data, tmp_path):
+    path = tmp_path / "verdicts.csv"
+    assert not is_current(path)
+    path.write_text("claim,says,estimate\nc,A claim.,1\n")
+    assert not is_current(path)

@@ -65,7 +65,7 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
         for _, group in cells(runs.dropna(subset=[metric]), keys(figure)):
             e = mean_of(metric, group[metric].tolist())
             dots = group[[*keys(figure), "lr", "seed", metric, "failed", "diverged"]].rename(columns={metric: "value"})
-            parts.append(dots.assign(metric=metric, mean=e.mean, low=e.low, high=e.high, n=e.n))
+            parts.append(dots.assign(metric=metric, mean=e.value, low=e.low, high=e.high, n=e.n))
     if not parts:
         return pd.DataFrame(columns=["metric"])
     drawn = pd.concat(parts, ignore_index=True).astype({"failed": int, "diverged": int})

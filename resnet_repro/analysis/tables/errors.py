@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured, cells, varying
-from resnet_repro.analysis.stats import t_interval
 from resnet_repro.analysis.tables.shown import outcomes, single, two, without
 from resnet_repro.analysis.typeset import COLUMN, WIDE, Layout, Table, inches
 from resnet_repro.experiment import Experiment
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
+from resnet_repro.stats import t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def _error_row(cell: dict[str, Any], runs: "pd.DataFrame", metrics: Sequence[str
     row = cell | {"planned": len(runs), "n": len(done)}
     for metric in metrics:
         e = t_interval(done[metric].dropna().tolist())
-        row |= {f"{metric}_mean": round(e.mean, 6), f"{metric}_half": round((e.high - e.low) / 2, 6)}
+        row |= {f"{metric}_mean": round(e.value, 6), f"{metric}_half": round((e.high - e.low) / 2, 6)}
     return row | {share: int((done[share] == 1).sum()) for share in SHARES}
 
 

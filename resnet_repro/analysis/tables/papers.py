@@ -81,14 +81,14 @@ def _beside(cell: dict[str, Any], runs: "pd.DataFrame", number: dict[str, Any]) 
     ours = mean_of(number["metric"], runs[number["metric"]].dropna().tolist()).rounded()
     return cell | {
         "metric": number["metric"],
-        "ours": ours.mean,
+        "ours": ours.value,
         "low": ours.low,
         "high": ours.high,
         "n": ours.n,
         "paper": number["value"],
         "paper_sd": number["sd"],
         "paper_n": number["n"],
-        "difference": round(ours.mean - number["value"], 6),
+        "difference": round(ours.value - number["value"], 6),
         "differs": _differs(runs, number["source"]),
         "source": number["source"],
         "note": number["note"],

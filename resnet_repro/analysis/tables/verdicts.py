@@ -1,14 +1,15 @@
 """The verdict of every claim: the sentence, what was measured, the estimate, the region."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from resnet_repro.analysis import words
-from resnet_repro.analysis.claims import Verdict
+from resnet_repro.analysis.claims import UNTESTED, Verdict
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables.shown import interval, lines, outcomes, single, stacked, without
 from resnet_repro.analysis.typeset import Layout, Table
-from resnet_repro.metrics import ERRORS, SHARES
+from resnet_repro.metrics import SHARES
 
 ESTIMATE = "estimate [95 % interval]"
 
@@ -74,13 +75,36 @@ def _caption(verdicts: Sequence[Verdict], measured: Measured) -> str:
     parts = [measured.experiment.question, f"Verdicts on {measured.data}{n}."]
     if len(metrics) == 1:
         parts.append(f"Measured: {words.quantity(*metrics)}.")
-    if metrics & set(ERRORS):
-        parts.append("Errors in percent, differences in points, paired by seed, with t intervals.")
-    if metrics & set(SHARES):
-        parts.append("Shares of seeds have exact binomial intervals.")
-    parts.append(outcomes(share for share in SHARES if any(getattr(v, share) for v in verdicts)))
+    parts += [said for kind, said in ESTIMATES.items() if any(_kind(v) == kind for v in verdicts)]
+    parts.append(outcomes(share for share in SHARES if any(_count(v, share) for v in verdicts)))
+    parts += [DIVERGED] if any(math.isinf(v.estimate) for v in verdicts) else []
     parts.append("Supported: the interval lies within the region; refuted: outside; inconclusive: across an end.")
+    if any(v.changes_without == UNTESTED and v.verdict != "incomplete" for v in verdicts):
+        parts.append("Whether a verdict holds without any one of its seeds cannot be tested with so few.")
+    parts += [STANDINGS[v.standing] for v in verdicts[:1] if len({v.standing for v in verdicts}) == 1]
     return " ".join(filter(None, parts))
+
+
+ESTIMATES = {
+    "median": "Medians over seeds have intervals of order statistics.",
+    "difference": "A difference is the median over all pairs of a run of each side, with the interval and the exact p "
+    "of the rank-sum test.",
+    "share": "Shares of seeds have exact binomial intervals.",
+}
+DIVERGED = "∞: a run that diverged is worse than any number."
+STANDINGS = {
+    "registered": "Registered: every run was told of its claims when it began.",
+    "exploratory": "Exploratory: that the claims stood before the runs is not recorded.",
+}
+
+
+def _kind(v: Verdict) -> str:
+    return "share" if v.metric in SHARES else "difference" if v.is_difference else "median"
+
+
+def _count(v: Verdict, share: str) -> int:
+    """How many runs of both sides."""
+    return getattr(v, share) + getattr(v, f"{share}_minus")
 
 
 def estimate(v: Verdict) -> str:
@@ -101,15 +125,35 @@ def _end(value: float) -> str:
 
 
 def notes(v: Verdict) -> str:
-    """What else the reader must know: missing and failed runs, the values chosen, the estimate without divergence."""
-    parts = [f"{_runs(v.missing)} missing"] if v.missing else []
-    parts += [f"{_runs(count)} {share}" for share in SHARES if (count := getattr(v, share))]
-    parts += [f"{_chosen(v)}, by validation error"] if v.chosen else []
-    if v.converged_n:
-        sign = "+" if v.is_difference else ""
-        without = interval(v.converged_estimate, v.converged_low, v.converged_high, sign)
-        parts.append(f"converged only: {without}, n = {v.converged_n}")
-    return "; ".join(parts)
+    """What else the reader must know: why there is no answer, missing and failed runs, the values chosen, how sure."""
+    parts = [v.why, f"{_runs(v.missing)} missing" if v.missing else ""]
+    parts += _outcomes(v)
+    parts += [f"{_chosen(v)}, by {words.quantity(v.best_by)}"] if v.chosen else []
+    parts += [f"the first is higher in {100 * v.above:.0f} % of pairs, p {_p(v.p)}"] if not math.isnan(v.above) else []
+    parts += [f"{changes(v)}"] if v.changes_without not in ("", UNTESTED) else []
+    return "; ".join(filter(None, parts))
+
+
+def _outcomes(v: Verdict) -> list[str]:
+    """`2 runs failed`; of a difference `failed 5 against 0, p = 0.0079`; none that says the same as the one before."""
+    pairs = {share: (getattr(v, share), getattr(v, f"{share}_minus")) for share in SHARES if _count(v, share)}
+    told = {pair: share for share, pair in reversed(pairs.items()) if share != v.metric}
+    if not v.is_difference:
+        return [f"{_runs(count)} {share}" for (count, _), share in told.items()]
+    p = {(v.failed, v.failed_minus): f", p {_p(v.failed_p)}"} if v.failed_p < 1 else {}
+    return [f"{share} {pair[0]} against {pair[1]}{p.get(pair, '')}" for pair, share in told.items()]
+
+
+def _p(p: float) -> str:
+    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def changes(v: Verdict) -> str:
+    """Without which seeds the verdict would be another one."""
+    seeds = v.changes_without.split()
+    if len(seeds) >= v.n:
+        return f"not {v.verdict} without any one seed"
+    return f"not {v.verdict} without seed {' or '.join(seeds)}"
 
 
 def _runs(count: int) -> str:
@@ -130,12 +174,20 @@ def remark(number: int, v: Verdict) -> str:
     between = estimate(v).partition(" ")[2]
     why = {
         "refuted": f"is refuted: the interval {between} lies outside of the region {region(v)}",
-        "inconclusive": f"is inconclusive: the interval {between} crosses an end of the region {region(v)}",
+        "inconclusive": f"is inconclusive: the interval {between} {_not_clear(v)}",
         "incomplete": f"cannot be decided yet: {_runs(v.missing)} of it {'are' if v.missing > 1 else 'is'} missing",
+        "not answerable": f"is not answerable: {v.why}",
     }
     if v.verdict not in why:
         return ""
     used = v.n * (2 if v.is_difference else 1)
-    stuck = f" Of its {_runs(used)}, {v.stuck} ended at chance." if v.stuck else ""
-    chosen = f" Each side has the value with the lowest validation error, {_chosen(v, 'and')}." if v.chosen else ""
+    stuck = f" Of its {_runs(used)}, {_count(v, 'stuck')} ended at chance." if _count(v, "stuck") else ""
+    by = words.quantity(v.best_by) if v.best_by else ""
+    chosen = f" Each side has the value with the lowest {by}, {_chosen(v, 'and')}." if v.chosen else ""
     return f"Claim {number} {why[v.verdict]}.{chosen}{stuck}"
+
+
+def _not_clear(v: Verdict) -> str:
+    if v.region_low < v.low and v.high < v.region_high:
+        return f"lies within the region {region(v)}, but the exact test gives p {_p(v.p)}"
+    return f"crosses an end of the region {region(v)}"
