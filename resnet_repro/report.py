@@ -37,6 +37,8 @@ SOURCES = (
     "typed.py",
     "experiment.py",
     "planning.py",
+    "power.py",
+    "stats.py",
     "collect.py",
     "report.py",
     "analysis/**/*.py",
