@@ -48,13 +48,13 @@ def every():
 def test_the_article_counts_the_verdicts_as_they_are(text, every):
     words = " ".join(text.split())
     assert f"judge {len(every)} claims" in words
-    for kind in ("supported", "refuted", "inconclusive"):
+    for kind in {v.verdict for v in every}:
         count = sum(v.verdict == kind for v in every)
         assert f"{count} {kind}" in words.split("Each claim names")[0]
 
 
 def test_the_text_says_of_a_claim_what_its_verdict_says_and_praises_none(text, every):
-    said = re.findall(r"Claim \d+ is (\w+)", text)
+    said = re.findall(r"Claim \d+ is (not answerable|\w+)", text)
     assert sorted(said) == sorted(v.verdict for v in every if v.verdict != "supported")
 
 

@@ -81,7 +81,7 @@ def test_what_another_launcher_takes_is_planned_for_it():
 
 # Experiment files ----------------------------------------------------------------------------------------------
 
-GRID = {"task": "digits", "model": "plain", "model.depth": [20, 56], "seed": [0, 1]}
+GRID = {"task": "digits", "model": "plain", "model.depth": [20, 56], "seed": [0, 1, 2, 3, 4]}
 CLAIM = {"id": "worse", "says": "Deeper is worse.", "metric": "test_error", "of": {"depth": 56}, "region": [0, 1],
          "minus": {"depth": 20}, "best_over": None}  # fmt: skip
 FIGURE = {"name": "curves", "draw": "learning_curves", "y": ["test_error"], "title": "", "where": {}, "panel": None,
@@ -102,7 +102,7 @@ def planned(tmp_path_factory):
         path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
         return plan(read(path))
 
-    assert len(run(FILE)) == 4
+    assert len(run(FILE)) == 10
     return run
 
 

@@ -291,7 +291,9 @@ def test_claims_lean_as_seeds_end_and_are_open_before(tmp_path):
     assert {(one.n, one.planned, one.words) for one in claims.lean({})} == {(0, 5, "open")}
     said = {one.claim: one for one in claims.lean(known)}
     assert (said["plain-degrades"].words, said["plain-degrades"].n) == ("leaning supported", 2)
-    assert said["no-need-at-20"].words == "open"
+    assert said["resnet-does-not-degrade"].words == "leaning supported"
+    one = {name: record for name, record in known.items() if "-s0-" in name}
+    assert {said.words for said in claims.lean(one)} == {"open"}
 
 
 def test_runs_that_are_not_of_the_grid_have_no_claims(planned):

@@ -16,7 +16,11 @@ from resnet_repro.planning import Planned, selects
 
 @dataclass(frozen=True)
 class Leaning:
-    """What the seeds so far say of a claim. verdict: that of `decide`; final: no run that it needs is missing."""
+    """What the seeds so far say of a claim.
+
+    final: no run that it needs is missing, and verdict is that of `decide`. Before, too few seeds decide anything, and
+    verdict says whether the estimate lies within the region or outside.
+    """
 
     claim: str
     verdict: str
@@ -69,6 +73,14 @@ class Claims:
                 measured = frames.joined(experiment, there, [rows[plan.id] for plan in there])
                 v = claims.decide(claim, measured)
                 final = len(there) == len(asked) and v.verdict != "incomplete"
-                leaning = Leaning(claim.id, v.verdict, final, v.n, seeds, estimate(v) if v.n else "")
+                said = v.verdict if final else _leans(v)
+                leaning = Leaning(claim.id, said, final, v.n, seeds, estimate(v) if v.n else "")
             self.decided[claim.id] = names, leaning
         return self.decided[claim.id][1]
+
+
+def _leans(v: claims.Verdict) -> str:
+    """On which side of the region's border the estimate of two seeds or more lies."""
+    if v.n < 2 or v.verdict == "not answerable":
+        return "inconclusive"
+    return "supported" if v.region_low < v.estimate < v.region_high else "refuted"
