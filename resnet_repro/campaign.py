@@ -59,7 +59,8 @@ def main() -> int:
     check_minutes(options.minutes)
     settings.check_hydra([f"hydra/launcher={options.launcher}", *options.overrides])
     planned = {name: planning.plan(experiment.load(name), options.overrides) for name in names}
-    memory.check(plan.run for plans in planned.values() for plan in plans)
+    runs = [plan.run for plans in planned.values() for plan in plans]
+    memory.check(runs, options.launcher)  # of all experiments, before the first one trains
     _announce(planned, options)
     commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)

@@ -14,7 +14,6 @@ from hydra.plugins.launcher import Launcher
 
 from resnet_repro import (
     inputs,
-    memory,
     mirror,
     packs,
     pictures,
@@ -51,7 +50,6 @@ def train_missing(
     """
     failures = inputs.refused(planned)
     todo = [p for p in planning.in_order(planned) if p.id not in failures and _record(p) is None]
-    memory.check(plan.run for plan in todo)
     _packed(todo, launcher)  # what does not go together is refused before anything starts
     done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
     print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")

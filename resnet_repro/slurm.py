@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_repro import config, ranks, records, settings
+from resnet_repro import config, memory, ranks, records, settings
 from resnet_repro.planning import Planned
 
 POLL_SECONDS = 5.0
@@ -53,6 +53,7 @@ def job(pack: Sequence[Sequence[str]]) -> list[str]:
     whereas a job that ends by itself is taken for done. Either way it goes on from its last checkpoints.
     """
     runs = [settings.compose(overrides) for overrides in pack]
+    memory.check(runs)
     places = [records.folder(run, config.run_id(run)) for run in runs]
     before = [_progress(place) for place in places]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

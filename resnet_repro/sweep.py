@@ -76,7 +76,7 @@ def sweep(
 ) -> int:
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
     planned = planning.plan(spec, overrides)
-    memory.check(plan.run for plan in planned)
+    memory.check((plan.run for plan in planned), launcher)
     known = costs.known(Path(planned[0].run.env.runs_dir))
     print("\n".join(costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results)), flush=True)
     _say_if_other_runs(spec, planned)
@@ -167,7 +167,7 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
     settings.check_hydra([f"hydra/launcher={options.launcher}", *options.overrides])
     if options.plan:
         planned = planning.plan(spec, options.overrides)
-        memory.check(plan.run for plan in planned)
+        memory.check((plan.run for plan in planned), options.launcher)
         slots = costs.at_once(options.launcher, options.overrides)
         known = costs.known(Path(planned[0].run.env.runs_dir))
         listing.plan(planned, known, slots, options.all)

@@ -308,7 +308,9 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     settings.check_hydra(overrides)
     if multirun and (place := ranks.launched()):
         raise config.ConfigError(f"{place.by} starts the processes of one run: leave out -m, a sweep starts its own")
-    memory.check(settings.compose(cell) for cell in (grammar.product(overrides) if multirun else [overrides]))
+    launchers = [o.removeprefix("hydra/launcher=") for o in overrides if o.startswith("hydra/launcher=")]
+    runs = (settings.compose(cell) for cell in (grammar.product(overrides) if multirun else [overrides]))
+    memory.check(runs, *launchers[:1])
 
 
 if __name__ == "__main__":

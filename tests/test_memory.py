@@ -44,6 +44,12 @@ def test_a_run_that_cannot_fit_is_refused_with_the_estimate(override):
         memory.check([compose([]), run])
 
 
+def test_where_another_machine_trains_it_is_only_said(capsys):
+    runs = [compose(["task=folder", "env.device=cpu", "model.width=1000000"])] * 2
+    memory.check(runs, "slurm")
+    assert capsys.readouterr().out.count("warning: model.width=1000000") == 1
+
+
 def test_the_largest_networks_of_the_papers_fit():
     memory.check([compose(["task=cifar10", "model.depth=110"]), compose(["model.depth=110", "optim.batch=1500"])])
 

@@ -48,7 +48,7 @@ def test_without_the_graph_engine_a_run_is_alone_unless_asked_for():
 
 
 def test_packs_of_one_seed_come_longest_first():
-    runs = grid("env.engine=graph", "optim.steps=1000,9000", "optim.milestones=[]", "seed=3")
+    runs = grid("env.engine=graph", "optim.steps=3000,9000", "optim.milestones=[]", "seed=3")
     costs = [max(cost(runs[number]) for number in pack) for pack in packs(runs, None, slots=2)]
     assert costs == sorted(costs, reverse=True)
 
