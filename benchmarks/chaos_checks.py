@@ -56,14 +56,14 @@ def measured(places: list[Path]) -> dict[str, Any]:
         record = records.read(place)
         if record is not None:
             kept = {key: value for key, value in record.items() if key not in CIRCUMSTANCES}
-            found[place.name] = (kept, (place / "curves.csv").read_bytes())
+            found[place.name] = (kept, (place / "points.csv").read_bytes())
     return found
 
 
 def wandb_steps(place: Path) -> tuple[int, int]:
     """How many steps of a run's curves are not in its W&B files, or not whole, and how many are there again."""
     curves: dict[int, dict[str, str]] = {}
-    for step, metric, value in records.read_curves(place):
+    for step, metric, _, _, value in records.read_points(place):
         curves.setdefault(step, {})[metric] = str(value)
     written = Counter(
         (point["step"], metric, str(float(value)))

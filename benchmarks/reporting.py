@@ -38,7 +38,7 @@ def main() -> None:
 def _write_records(planned: list[planning.Planned], data: Path) -> None:
     rng = random.Random(0)
     data.mkdir(parents=True)
-    runs, curves = [], []
+    runs, points = [], []
     for plan in planned:
         row = columns(plan.run)
         final = rng.uniform(0, row["depth"] if row["model"] == "plain" else 5)
@@ -48,10 +48,10 @@ def _write_records(planned: list[planning.Planned], data: Path) -> None:
         for step in range(20, 401, 20):
             for metric in ("train_error_running", "train_loss", "test_error"):
                 value = final + 90 * (1 - step / 400)
-                curves.append({"run_id": plan.id, "step": step, "metric": metric, "value": value})
+                points.append({"run_id": plan.id, "step": step, "metric": metric, "x": "", "y": "", "value": value})
     extra = {"valid_error": "", "diverged_step": "", "commit": "x", "device": "x", "torch": "x", "data_sha256": "x"}
     _write(data / "runs.csv", [row | extra for row in runs])
-    _write(data / "curves.csv", curves)
+    _write(data / "points.csv", points)
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:

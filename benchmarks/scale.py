@@ -76,7 +76,8 @@ def _write_records(planned: list[planning.Planned]) -> None:
             records.write_json(place / "run.json", {"run_id": plan.id, "data_sha256": "x"})
             (place / "log.txt").touch()
             steps = range(20, 20 * POINTS + 1, 20)
-            records.write_curves(place, [(step, curve, rng.uniform(0, 100)) for step in steps for curve in CURVES])
+            values = [(step, curve, None, None, rng.uniform(0, 100)) for step in steps for curve in CURVES]
+            records.write_points(place, values)
             records.write(place, _record(plan, rng))
 
 

@@ -1,4 +1,4 @@
-"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and curves.csv.
+"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and points.csv.
 
 Beside them lies SHA256SUMS, in the form of `sha256sum`: what was measured is told from what was edited or cut.
 """
@@ -19,13 +19,16 @@ from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
-TABLES = ("runs.csv", "curves.csv")
+TABLES = ("runs.csv", records.POINTS)
 WAYS = ("threads", "layout", "devices", "compile")
 RECORDED_LATER = (*WAYS, "train_images", "valid_images", "test_images", "claims")
-"""Since 0.2; where one is missing it was not recorded."""
+"""Since 0.2."""
 
 PROVENANCE = ("seconds", "commit", "device", "torch", "data_sha256", *RECORDED_LATER)
 """Where a run comes from; `claims`: the digests of those that it was told, at its start, that it serves."""
+
+MEASURED = ("status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE)
+"""The columns of runs.csv behind `run_id` and the settings. One that a file lacks was not measured then."""
 
 SAME_BITS = ("device", "torch", *WAYS)
 """What must be equal, beside the config and the seed, for two runs to be equal bit for bit: the model of CPU or GPU,
@@ -52,46 +55,55 @@ def mixture_in(data: Path) -> str:
 
 
 def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
-    """Copies the records of a plan into data/runs.csv and data/curves.csv.
+    """Copies the records of a plan into data/runs.csv and data/points.csv.
 
     A planned run without a record keeps the row it has there, if any (measured earlier, or elsewhere); rows that
     belong to no planned run are dropped. The files stay as they are when no row would be left.
     Returns how many rows came from records and how many were kept. Raises UserError, and writes nothing, where what is
     there does not match its checksums, or where runs on one title saw different data.
     """
+    _convert(data)
     check_sums(data)
     taken = {plan.id: found for plan in planned if (found := _found(plan)) is not None}
     rows = {old["run_id"]: old for old in _read_table(data / "runs.csv")} | {k: new for k, (new, _) in taken.items()}
     runs = [rows[plan.id] for plan in planned if plan.id in rows]
     kept = {plan.id for plan in planned if plan.id in rows and plan.id not in taken}
-    points = _kept_points(data, kept) | {k: lines for k, (_, lines) in taken.items()}
-    curves = [f"{plan.id},{line}\n" for plan in planned for line in points.get(plan.id, [])]
+    lines = _kept_points(data, kept) | {k: found for k, (_, found) in taken.items()}
+    points = [f"{plan.id},{line}\n" for plan in planned for line in lines.get(plan.id, [])]
     if runs:
         _check_one_data_set(runs, data)
-        names = ["run_id", *columns(planned[0].run), "status", *SHARES, *METRICS, "parameters", "diverged_step"]
-        write_with_sums(
-            data,
-            {
-                "runs.csv": _table([*names, *PROVENANCE], runs),
-                "curves.csv": f"run_id,{records.CURVES_HEADER}{''.join(curves)}".encode(),
-            },
-        )
+        table = _table(["run_id", *columns(planned[0].run), *MEASURED], runs)
+        write_with_sums(data, {"runs.csv": table, records.POINTS: f"{HEADER}{''.join(points)}".encode()})
     return len(taken), len(runs) - len(taken)
 
 
 def _found(plan: Planned) -> tuple[dict[str, Any], list[str]] | None:
-    """A finished run's row of runs.csv, and the lines of its curves."""
-    found = records.read_with_curves(records.folder(plan.run, plan.id))
+    """A finished run's row of runs.csv, and the lines of its points."""
+    found = records.read_with_points(records.folder(plan.run, plan.id))
     return None if found is None else (row(plan, found[0]), found[1])
 
 
 def _kept_points(data: Path, names: Set[str]) -> dict[str, list[str]]:
-    """The lines of data/curves.csv that belong to the runs named, without those names."""
+    """The lines of data/points.csv that belong to the runs named, without those names."""
     kept: dict[str, list[str]] = {}
-    for point in _read_table(data / "curves.csv") if names else []:
-        if point["run_id"] in names:
-            kept.setdefault(point["run_id"], []).append(f"{point['step']},{point['metric']},{point['value']}")
+    path = data / records.POINTS
+    for line in path.read_text(encoding="utf-8").splitlines()[1:] if names and path.exists() else []:
+        name, point = line.split(",", 1)
+        if name in names:
+            kept.setdefault(name, []).append(point)
     return kept
+
+
+def _convert(data: Path) -> None:
+    """Turns the curves.csv of version 0.1 into points.csv; the values stay as they are."""
+    old = data / records.CURVES
+    if not old.exists() or (data / records.POINTS).exists():
+        return
+    check_sums(data, ("runs.csv", records.CURVES))
+    lines = old.read_text(encoding="utf-8").splitlines()[1:]
+    points = HEADER + "".join(f"{records.from_curves(line)}\n" for line in lines)
+    write_with_sums(data, {"runs.csv": (data / "runs.csv").read_bytes(), records.POINTS: points.encode()})
+    old.unlink()
 
 
 def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def _check_one_data_set(rows: list[dict[str, Any]], data: Path) -> None:
 # Checksums -----------------------------------------------------------------------------------------------------
 
 SUMS = "SHA256SUMS"
+HEADER = f"run_id,{records.HEADER}"
 
 
 def write_with_sums(data: Path, files: dict[str, bytes]) -> None:
@@ -149,14 +162,14 @@ def write_with_sums(data: Path, files: dict[str, bytes]) -> None:
         records.write_atomically(data / SUMS, sums.encode())
 
 
-def check_sums(data: Path) -> None:
-    """Raises UserError where a file in `data` is not as it was collected; data of version 0.1 have no checksums."""
+def check_sums(data: Path, tables: Sequence[str] = TABLES) -> None:
+    """Raises UserError where a table in `data` is not as it was collected; data of version 0.1 have no checksums."""
     sums = _read_sums(data)
-    if sums is None or not (unlike := _unlike(data, sums)):
+    if sums is None or not (unlike := _unlike(data, sums, tables)):
         return
     with _alone(data):  # another process may be collecting
         sums = _read_sums(data)
-        unlike = [] if sums is None else _unlike(data, sums)
+        unlike = [] if sums is None else _unlike(data, sums, tables)
     if unlike:
         raise UserError(
             f"{data / unlike[0]} is not as it was collected: it does not match {data / SUMS}. Restore it (git "
@@ -171,10 +184,10 @@ def _read_sums(data: Path) -> str | None:
         return None
 
 
-def _unlike(data: Path, sums: str) -> list[str]:
-    """The names of the files that do not match their checksums, or have none."""
+def _unlike(data: Path, sums: str, tables: Sequence[str] = TABLES) -> list[str]:
+    """The names of the tables that do not match their checksums, or have none."""
     lines = sums.splitlines()
-    return [name for name in TABLES if f"{_sum(data / name)}  {name}" not in lines]
+    return [name for name in tables if f"{_sum(data / name)}  {name}" not in lines]
 
 
 def _sum(path: Path) -> str:

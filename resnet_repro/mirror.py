@@ -1,6 +1,6 @@
 """Weights & Biases shows the runs; the run folders are the truth.
 
-One process of its own follows the folders of a sweep and repeats what appears there to W&B: config, curves,
+One process of its own follows the folders of a sweep and repeats what appears there to W&B: config, points,
 summary, group = experiment, tags, and the run's id, so that a resumed run goes on as the same W&B run. Training
 never talks to W&B, so no missing key, broken network or failing server can stop or slow it.
 """
@@ -22,6 +22,8 @@ from resnet_repro.errors import command
 from resnet_repro.planning import Planned
 
 POLL_SECONDS = 1.0
+NOTHING = -1
+"""The step that a mirror has reached which has not mirrored any."""
 PATIENCE = 30.0
 """Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
 
@@ -162,24 +164,25 @@ class Follower:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.place = job, Path(job["place"])
-        self.rows, self.done = 0, False  # how far it has got
-        self.file, self.since = "", 0  # W&B's newest file of the run, and how far the mirror was when that began
+        self.step, self.done = NOTHING, False  # how far it has got
+        self.file, self.since = "", NOTHING  # W&B's newest file of the run, and how far the mirror was when that began
+        self.seen = 0  # points there at the last look
         self.lock: IO[str] | None = None
         self._recall()
 
-    def poll(self, session: Session) -> None:
-        """Repeats the rows of the curves that are new and, once it is there, the record."""
-        if self.done or not (self.place / "curves.csv").exists() or not self._owned():
+    def poll(self, session: Session, last: bool) -> None:
+        """Repeats the steps that are new and, once it is there, the record. last: nothing is written any more."""
+        if self.done or not (self.place / "run.json").exists() or not self._owned():
             return
-        record = records.read(self.place)  # before the curves, which are complete when it is there
-        rows = records.read_curves(self.place)[self.rows :]
-        if not rows and record is None:
+        record = records.read(self.place)  # before the points, which are complete when it is there
+        steps = self._new_steps(records.read_points(self.place), whole=last or record is not None)
+        if not steps and record is None:
             return
-        run = session.run(self.job, resume=self.rows > 0)
+        run = session.run(self.job, resume=self.step != NOTHING)
         self._note_file(os.path.relpath(run.settings.sync_file, self.place))
-        for point in _points(rows):
-            run.log(point)
-        self.rows += len(rows)
+        for step, logged in steps.items():
+            run.log(logged)
+            self.step = step
         if record is not None:
             final = record["metrics"] | {k: record[k] for k in ("status", "parameters", "diverged_step")}
             run.summary.update({f"final/{k}": v for k, v in final.items()})
@@ -189,14 +192,22 @@ class Follower:
         if self.done:
             self._release()
 
+    def _new_steps(self, points: Sequence[records.Point], whole: bool) -> dict[int, dict[str, Any]]:
+        """What to log of each step that is new; not yet the last one while it may be half written."""
+        steps = {step: logged for step, logged in _by_step(points).items() if step > self.step}
+        if steps and not whole and len(points) != self.seen:
+            del steps[max(steps)]
+        self.seen = len(points)
+        return steps
+
     def _note_file(self, file: str) -> None:
         """Notes a file of W&B's before anything is logged to it."""
         if file != self.file:
-            self.file, self.since = file, self.rows
+            self.file, self.since = file, self.step
             self._note()
 
     def _note(self) -> None:
-        state = {"rows": self.rows, "done": self.done, "file": self.file, "since": self.since}
+        state = {"step": self.step, "done": self.done, "file": self.file, "since": self.since}
         records.write_json(self.place / "wandb.json", state)
 
     def _owned(self) -> bool:
@@ -206,7 +217,7 @@ class Follower:
             if self.lock is None:
                 return False
             self._recall()
-            self._count()
+            self._look_into_file()
         if self.done:  # the other one has finished it
             self._release()
         return not self.done
@@ -214,11 +225,11 @@ class Follower:
     def _recall(self) -> None:
         with suppress(OSError, ValueError, KeyError):  # not mirrored yet
             state = json.loads((self.place / "wandb.json").read_text(encoding="utf-8"))
-            self.rows, self.done = state["rows"], state["done"]
+            self.step, self.done = state["step"], state["done"]
             self.file, self.since = state["file"], state["since"]
 
-    def _count(self) -> None:
-        """Counts the rows in W&B's own file: a mirror that was killed may have noted other than was written."""
+    def _look_into_file(self) -> None:
+        """Looks at the steps in W&B's own file: a mirror that was killed may have noted other than was written."""
         path = self.place / self.file
         if self.done or not path.is_file():  # one that was removed after an upload tells nothing
             return
@@ -228,19 +239,19 @@ class Follower:
             time.sleep(POLL_SECONDS / 4)
         written = logged(path)
         if written is not None:
-            self.rows = self.since + sum(len(point) - 1 for point in written)  # without the step itself
+            self.step = max((point["step"] for point in written), default=self.since)
 
     def _release(self) -> None:
         assert self.lock is not None
         self.lock.close()
 
 
-def _points(rows: Sequence[records.Row]) -> list[dict[str, float]]:
-    """The rows of each step as one point: `{"step": 20, "train_loss": 1.2, ...}`."""
-    points: dict[int, dict[str, float]] = {}
-    for step, metric, value in rows:
-        points.setdefault(step, {"step": step})[metric] = value
-    return list(points.values())
+def _by_step(points: Sequence[records.Point]) -> dict[int, dict[str, Any]]:
+    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`."""
+    steps: dict[int, dict[str, Any]] = {}
+    for step, metric, _, _, value in points:
+        steps.setdefault(step, {"step": step})[metric] = value
+    return steps
 
 
 def logged(path: Path) -> list[dict[str, Any]] | None:
@@ -271,7 +282,7 @@ def follow(task: dict[str, Any], ended: IO[str]) -> None:
     while not last:
         last = _at_end(ended)
         for follower in followers:
-            follower.poll(session)
+            follower.poll(session, last)
     session.finish_all()
 
 

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro import experiment, planning, project, report, terminal
-from resnet_repro.collect import check_sums, write_with_sums
+from resnet_repro.collect import TABLES, check_sums, write_with_sums
 from resnet_repro.errors import UserError, command
-
-FILES = ("runs.csv", "curves.csv")
 
 
 def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESULTS) -> None:
@@ -27,7 +25,7 @@ def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESU
     if e.smoke:
         raise UserError(f"{name} only tries everything out and has no findings to publish; publish another experiment")
     data = local / name / "data"
-    if not all((data / file).exists() for file in FILES):
+    if not all((data / file).exists() for file in TABLES):
         raise UserError(f"{name} has no data in {data}; measure it first: {terminal.again('sweep', name)}")
     check_sums(data)
     with open(data / "runs.csv", newline="", encoding="utf-8") as file:
@@ -35,7 +33,7 @@ def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESU
     _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
     _check_committed(rows)
     _check_file(experiment.file(name))
-    write_with_sums(results / name / "data", {file: (data / file).read_bytes() for file in FILES})
+    write_with_sums(results / name / "data", {file: (data / file).read_bytes() for file in TABLES})
     report.render(name, results)
 
 

@@ -1,7 +1,7 @@
 """The on-disk form of a run: one folder runs/<run_id>, and what says in which state it is.
 
     record.json      exists = the run is finished; written last, once, atomically, with a hash of itself
-    curves.csv       step,metric,value rows, appended while training; record.json holds its hash
+    points.csv       step,metric,x,y,value rows, appended while training; record.json holds its hash
     run.json         config, command and the hash of the data; written when the run begins
     checkpoint-*     the newest checkpoint; its name holds the step and the hash of its content
     lock             held by the process that trains the run; dies with it
@@ -26,8 +26,11 @@ from resnet_repro.errors import UserError
 
 log = logging.getLogger(__name__)
 
-Row = tuple[int, str, float]
-"""One point of a curve: step, metric, value."""
+POINTS, CURVES = "points.csv", "curves.csv"
+
+Point = tuple[int, str, float | None, float | None, float]
+"""Of whatever is measured: step, metric, x, y, value. A scalar has neither x nor y (None); a value per layer has x; a
+surface, or a value per pair of layers, has both."""
 
 
 class Busy(UserError):  # noqa: N818
@@ -113,7 +116,7 @@ def check_writable(place: Path) -> None:
     """
     if place.is_symlink():
         raise UserError(f"{place} is a link, and training would write to what it leads to; move that folder here")
-    names = ("run.json", "curves.csv", "log.txt", ".checkpoint.part")
+    names = ("run.json", POINTS, "log.txt", ".checkpoint.part")
     for path in [*(place / name for name in names), *sorted(place.glob("checkpoint-*.ckpt"))]:
         if path.is_symlink():
             raise UserError(f"{path} is a link, and training would write to what it leads to; move it away")
@@ -139,8 +142,8 @@ def _digest(content: bytes) -> str:
 
 
 def write(place: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Writes record.json, with the hash of the curves and of itself; returns what was written."""
-    record = {**record, "curves_sha256": _digest((place / "curves.csv").read_bytes())}
+    """Writes record.json, with the hash of the points and of itself; returns what was written."""
+    record = {**record, "points_sha256": _digest((place / POINTS).read_bytes())}
     record["sha256"] = _record_digest(record)
     write_json(place / "record.json", record)
     for checkpoint in [*place.glob("checkpoint-*"), *place.glob(".checkpoint.part")]:
@@ -155,31 +158,32 @@ def _record_digest(record: dict[str, Any]) -> str:
 
 
 def read(place: Path) -> dict[str, Any] | None:
-    """The run's record; None when it is not finished. A record that does not fit its hash or its curves is set aside.
+    """The run's record; None when it is not finished. A record that does not fit its hash or its points is set aside.
 
-    curves.csv is complete before record.json appears, so a reader needs no lock.
+    points.csv is complete before record.json appears, so a reader needs no lock.
     """
-    found = read_with_curves(place)
+    found = read_with_points(place)
     return None if found is None else found[0]
 
 
-def read_with_curves(place: Path) -> tuple[dict[str, Any], list[str]] | None:
-    """The same, and the lines `step,metric,value` of its curves, as they are written."""
+def read_with_points(place: Path) -> tuple[dict[str, Any], list[str]] | None:
+    """The same, and the lines `step,metric,x,y,value` of its points, as they are written."""
     try:
         content = _content(place, "record.json")
     except FileNotFoundError:
         return None
     try:
         record = json.loads(content)
-        curves = _content(place, "curves.csv")
-        why = _damage(record, curves, place.name)
+        name = CURVES if "curves_sha256" in record else POINTS
+        points = _content(place, name)
+        why = _damage(record, points, place.name)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         why = f"is not readable ({type(error).__name__})"
     if why:
         if not place.is_symlink():  # else it is another run's, whose folder is no place of ours
             set_aside(place / "record.json", why)
         return None
-    return record, curves.decode().split("\n")[1:-1]
+    return record, _whole_lines(points, name)
 
 
 def _content(place: Path, name: str) -> bytes:
@@ -187,12 +191,12 @@ def _content(place: Path, name: str) -> bytes:
         return file.read()
 
 
-def _damage(record: dict[str, Any], curves: bytes, name: str) -> str:
+def _damage(record: dict[str, Any], points: bytes, name: str) -> str:
     """What is wrong with the record in the folder of this name, in words; empty when it is sound."""
     if record["sha256"] != _record_digest(record):
         return "does not match its own hash"
-    if record["curves_sha256"] != _digest(curves):
-        return "does not match its curves.csv"
+    if (record.get("points_sha256") or record["curves_sha256"]) != _digest(points):
+        return "does not match its points"
     if record.get("run_id", name) != name:
         return f"is that of another run, {record['run_id']}"
     return ""
@@ -221,45 +225,71 @@ def _state_without_record(place: Path) -> str:
     return "crashed" if {"run.json", "log.txt"} & set(names) else "missing"
 
 
-# Curves --------------------------------------------------------------------------------------------------------
+# Points --------------------------------------------------------------------------------------------------------
 
-CURVES_HEADER = "step,metric,value\n"
-
-
-def write_curves(place: Path, rows: Iterable[Row]) -> None:
-    """Starts curves.csv anew with these rows: at the start, and after a resume with the checkpoint's."""
-    write_atomically(place / "curves.csv", (CURVES_HEADER + _lines(rows)).encode())
+HEADER = "step,metric,x,y,value\n"
 
 
-def append_curves(place: Path, rows: Iterable[Row]) -> None:
-    """Appends rows to curves.csv."""
-    with open(place / "curves.csv", "a", encoding="utf-8") as file:
-        file.write(_lines(rows))
+def write_points(place: Path, points: Iterable[Point]) -> None:
+    """Starts points.csv anew with these points: at the start, and after a resume with the checkpoint's."""
+    write_atomically(place / POINTS, (HEADER + _lines(points)).encode())
 
 
-def _lines(rows: Iterable[Row]) -> str:
-    return "".join(f"{step},{metric},{float(value)!r}\n" for step, metric, value in rows)
+def append_points(place: Path, points: Iterable[Point]) -> None:
+    """Appends to points.csv."""
+    with open(place / POINTS, "a", encoding="utf-8") as file:
+        file.write(_lines(points))
 
 
-def read_curves(place: Path) -> list[Row]:
-    """The rows of curves.csv; a last line that is still being written is left out."""
-    path = place / "curves.csv"
-    if not path.exists():
+def _lines(points: Iterable[Point]) -> str:
+    return "".join(f"{step},{metric},{_axis(x)},{_axis(y)},{float(value)!r}\n" for step, metric, x, y, value in points)
+
+
+def _axis(place: float | None) -> str:
+    return "" if place is None else repr(place)
+
+
+def read_points(place: Path) -> list[Point]:
+    """The points of a run; a last line that is still being written is left out."""
+    name = _points_file(place)
+    if not (place / name).exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
-    fields = (line.split(",") for line in lines)
-    return [(int(step), metric, float(value)) for step, metric, value in fields]
+    fields = (line.split(",") for line in _whole_lines((place / name).read_bytes(), name))
+    return [(int(step), metric, _number(x), _number(y), float(value)) for step, metric, x, y, value in fields]
+
+
+def _number(field: str) -> float | None:
+    return None if field == "" else int(field) if field.isdecimal() else float(field)
 
 
 def last_step(place: Path) -> int:
-    """The step that training has reached, from the end of curves.csv; 0 when it has not begun."""
+    """The step that training has reached, from the end of the points; 0 when it has not begun."""
     try:
-        with open(place / "curves.csv", "rb") as file:
+        with open(place / _points_file(place), "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
             lines = file.read().decode().split("\n")[1:-1]
         return int(lines[-1].split(",")[0]) if lines else 0
     except (OSError, ValueError):
         return 0
+
+
+# Version 0.1 wrote curves.csv, which has no x and no y.
+
+
+def _points_file(place: Path) -> str:
+    return CURVES if (place / CURVES).exists() and not (place / POINTS).exists() else POINTS
+
+
+def _whole_lines(content: bytes, name: str) -> list[str]:
+    """The lines of a file of points, the header and a last half one left out, with the columns of points.csv."""
+    lines = content.decode().split("\n")[1:-1]
+    return lines if name == POINTS else [from_curves(line) for line in lines]
+
+
+def from_curves(line: str) -> str:
+    """A line `...,metric,value` of version 0.1 with x and y, which are empty."""
+    before, value = line.rsplit(",", 1)
+    return f"{before},,,{value}"
 
 
 # Checkpoints ---------------------------------------------------------------------------------------------------

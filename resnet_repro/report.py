@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from resnet_repro import experiment, project, terminal
 from resnet_repro.analysis.claims import Verdict, decide, is_current, read_verdicts
+from resnet_repro.collect import TABLES
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import UserError, sentence
 from resnet_repro.places import command
@@ -135,7 +136,7 @@ def _read(path: Path) -> Any:
 
 def _inputs(name: str, folder: Path) -> dict[str, str]:
     """What was asked and measured: the experiment and its data."""
-    if not all((folder / "data" / file).exists() for file in ("runs.csv", "curves.csv")):
+    if not all((folder / "data" / file).exists() for file in TABLES):
         experiment.load(name)
         raise ConfigError(f"experiment {name} has no data in {folder / 'data'}; run its sweep first")
     data = _hashes(folder, sorted(p.relative_to(folder).as_posix() for p in (folder / "data").rglob("*")))

@@ -124,8 +124,8 @@ def show_run(place: Path, record: Mapping[str, Any], since: float) -> None:
         if value is not None:
             print(f"  {QUANTITIES[name].label:<66} {value:8.3f}")
     folder = relative(place)
-    print(f"look at  {folder}/record.json and {folder}/curves.csv")
-    print(f'load     pandas.read_csv("{folder}/curves.csv")')
+    print(f"look at  {folder}/record.json and {folder}/points.csv")
+    print(f'load     pandas.read_csv("{folder}/points.csv")')
 
 
 def show_runs(found: Mapping[Path, Mapping[str, Any]]) -> None:
@@ -139,4 +139,4 @@ def show_runs(found: Mapping[Path, Mapping[str, Any]]) -> None:
         print(f"{place.name:<{width}} {train:>18.2f} {test:>14.2f}  {ENDS[record['status']]}")
     if len(found) > LONGEST_LIST:
         print(f"and {len(found) - LONGEST_LIST} more")
-    print(f"look at  {relative(next(iter(found)).parent)}/<run>/record.json and curves.csv")
+    print(f"look at  {relative(next(iter(found)).parent)}/<run>/record.json and points.csv")

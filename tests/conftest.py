@@ -5,12 +5,10 @@ import random
 
 import pytest
 
-from resnet_repro.collect import PROVENANCE
+from resnet_repro.collect import MEASURED, PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.metrics import METRICS, SHARES
+from resnet_repro.metrics import METRICS
 from resnet_repro.planning import plan
-
-NAMES = ["status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE]
 
 
 def measured_row(settings, errors=None, diverged_step=None, **other):
@@ -40,14 +38,14 @@ def write_table(path, names, rows):
 
 @pytest.fixture(scope="session")
 def write_data():
-    """write_data(experiment, folder, outcome): writes folder/data/{runs,curves}.csv for the experiment's plan.
+    """write_data(experiment, folder, outcome): writes folder/data/{runs,points}.csv for the experiment's plan.
 
     outcome(settings) gives the arguments of `measured_row`, or None for a run that is missing.
     Returns {run_id: (settings, row)}.
     """
 
     def write(experiment, folder, outcome):
-        runs, curves, written = [], [], {}
+        runs, points, written = [], [], {}
         for planned in plan(experiment):
             settings = columns(planned.run)
             result = outcome(settings)
@@ -60,9 +58,9 @@ def write_data():
                 if row["diverged_step"] is None or step < row["diverged_step"]:
                     for metric in ("train_error_running", "test_error"):
                         value = row[metric] + 50 * (1 - step / settings["steps"]) if row[metric] < 50 else row[metric]
-                        curves.append({"run_id": planned.id, "step": step, "metric": metric, "value": value})
-        write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *NAMES], runs)
-        write_table(folder / "data" / "curves.csv", ["run_id", "step", "metric", "value"], curves)
+                        points.append({"run_id": planned.id, "step": step, "metric": metric, "value": value})
+        write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *MEASURED], runs)
+        write_table(folder / "data" / "points.csv", ["run_id", "step", "metric", "x", "y", "value"], points)
         return written
 
     return write

@@ -13,7 +13,14 @@ from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import expand
 
-ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]
+ROWS = [
+    (20, "lr", None, None, 0.1),
+    (20, "train_loss", None, None, 1.2345678901234567),
+    (40, "lr", None, None, 0.1),
+    (40, "train_loss", None, None, 0.1 + 0.2),
+    (40, "gradient_norm_output", 1, None, 1 / 3),
+    (40, "gradient_norm_output", 2, 0.5, 2 / 3),
+]
 METRIC_VALUES = {name: 100 * math.sqrt(k + 2) / 7 for k, name in enumerate(METRICS)}
 
 
@@ -27,8 +34,8 @@ def finish(place, rows=ROWS, **changes):
         "diverged_step": None,
         "provenance": {"seconds": 7.125, "commit": "0123456789ab", "device": "a CPU", "torch": "2.13.0"},
     }
-    records.write_curves(place, [])
-    records.append_curves(place, rows)
+    records.write_points(place, [])
+    records.append_points(place, rows)
     return records.write(place, record | changes)
 
 
@@ -52,7 +59,7 @@ def test_collecting_writes_every_setting_and_measurement_exactly(planned, tmp_pa
     for plan in planned:
         finish(place(plan))
     assert collect_runs(planned, tmp_path / "data") == (3, 0)
-    runs, curves = rows_of(tmp_path / "data" / "runs.csv"), rows_of(tmp_path / "data" / "curves.csv")
+    runs, points = rows_of(tmp_path / "data" / "runs.csv"), rows_of(tmp_path / "data" / "points.csv")
     assert [row["run_id"] for row in runs] == [plan.id for plan in planned]
     for row, plan in zip(runs, planned, strict=True):
         assert {k: row[k] for k in columns(plan.run)} == {
@@ -62,8 +69,12 @@ def test_collecting_writes_every_setting_and_measurement_exactly(planned, tmp_pa
         assert (row["status"], row["parameters"], row["diverged_step"]) == ("finished", "272474", "")
         assert {row[name] for name in SHARES} == {"0"}
         assert (row["commit"], row["seconds"], row["data_sha256"]) == ("0123456789ab", "7.125", "")
-    expected = [(plan.id, *row) for plan in planned for row in ROWS]
-    assert [(r["run_id"], int(r["step"]), r["metric"], float(r["value"])) for r in curves] == expected
+    expected = [
+        (plan.id, step, metric, *("" if place is None else str(place) for place in (x, y)), value)
+        for plan in planned
+        for step, metric, x, y, value in ROWS
+    ]
+    assert [(r["run_id"], int(r["step"]), r["metric"], r["x"], r["y"], float(r["value"])) for r in points] == expected
 
 
 def contents(folder):
@@ -72,7 +83,7 @@ def contents(folder):
 
 def test_collecting_again_writes_the_same_bytes(planned, tmp_path):
     for plan in planned:
-        finish(place(plan), rows=[*ROWS, (60, "train_loss", math.nan)])
+        finish(place(plan), rows=[*ROWS, (60, "train_loss", None, None, math.nan)])
     collect_runs(planned, tmp_path / "data")
     first = contents(tmp_path / "data")
     collect_runs(planned, tmp_path / "data")
@@ -93,8 +104,8 @@ def test_records_replace_rows_unmeasured_rows_are_kept_unplanned_ones_dropped(pl
     runs = rows_of(tmp_path / "data" / "runs.csv")
     assert [row["run_id"] for row in runs] == [planned[0].id, planned[1].id]
     assert [float(row["test_error"]) for row in runs] == [METRIC_VALUES["test_error"], 50.0]
-    curves = rows_of(tmp_path / "data" / "curves.csv")
-    assert [row["run_id"] for row in curves] == [planned[0].id] * 4 + [planned[1].id] * 2
+    points = rows_of(tmp_path / "data" / "points.csv")
+    assert [row["run_id"] for row in points] == [planned[0].id] * 6 + [planned[1].id] * 2
 
 
 def test_a_run_that_was_never_measured_has_no_row(planned, tmp_path):
@@ -117,7 +128,7 @@ def test_a_diverged_run_has_empty_fields_where_nothing_was_measured(planned, tmp
     flags = dict.fromkeys(SHARES, False) | {"diverged": True}
     finish(
         place(planned[0]),
-        rows=[(20, "train_loss", math.inf)],
+        rows=[(20, "train_loss", None, None, math.inf)],
         status="diverged",
         status_flags=flags,
         diverged_step=13,
@@ -126,7 +137,7 @@ def test_a_diverged_run_has_empty_fields_where_nothing_was_measured(planned, tmp
     collect_runs(planned, tmp_path / "data")
     (row,) = rows_of(tmp_path / "data" / "runs.csv")
     assert (row["status"], row["diverged"], row["diverged_step"], row["train_loss"]) == ("diverged", "1", "13", "")
-    (point,) = rows_of(tmp_path / "data" / "curves.csv")
+    (point,) = rows_of(tmp_path / "data" / "points.csv")
     assert float(point["value"]) == math.inf
 
 
@@ -193,15 +204,15 @@ def test_the_checksums_are_those_of_sha256sum(planned, tmp_path):
     lines = (tmp_path / "data" / "SHA256SUMS").read_text().splitlines()
     assert lines == [
         f"{hashlib.sha256((tmp_path / 'data' / name).read_bytes()).hexdigest()}  {name}"
-        for name in ("runs.csv", "curves.csv")
+        for name in ("runs.csv", "points.csv")
     ]
     check_sums(tmp_path / "data")
 
 
 HARM = {
-    "curves cut": lambda d: (d / "curves.csv").write_bytes((d / "curves.csv").read_bytes()[:-30]),
+    "points cut": lambda d: (d / "points.csv").write_bytes((d / "points.csv").read_bytes()[:-30]),
     "a run edited": lambda d: (d / "runs.csv").write_text((d / "runs.csv").read_text().replace("finished", "diverged")),
-    "curves gone": lambda d: (d / "curves.csv").unlink(),
+    "points gone": lambda d: (d / "points.csv").unlink(),
     "checksums cut": lambda d: (d / "SHA256SUMS").write_bytes((d / "SHA256SUMS").read_bytes()[:-20]),
     "checksums empty": lambda d: (d / "SHA256SUMS").write_bytes(b""),
     "checksums no text": lambda d: (d / "SHA256SUMS").write_bytes(b"\xff\xfe"),
@@ -216,7 +227,7 @@ def test_data_that_are_not_as_they_were_collected_are_refused_and_not_collected_
     HARM[harm](tmp_path / "data")
     before = contents(tmp_path / "data")
     for refused in (lambda: check_sums(tmp_path / "data"), lambda: collect_runs(planned, tmp_path / "data")):
-        with pytest.raises(UserError, match=r"data/(runs|curves)\.csv is not as it was collected") as caught:
+        with pytest.raises(UserError, match=r"data/(runs|points)\.csv is not as it was collected") as caught:
             refused()
         assert "\n" not in str(caught.value)
     assert contents(tmp_path / "data") == before
@@ -230,6 +241,23 @@ def test_data_without_checksums_are_of_an_earlier_version_and_get_them(planned, 
     check_sums(tmp_path / "data")
     collect_runs(planned, tmp_path / "data")
     assert contents(tmp_path / "data") == whole
+
+
+def test_data_that_version_0_1_collected_are_converted_to_points_with_their_values_untouched(planned, tmp_path):
+    for plan in planned:
+        finish(place(plan), rows=ROWS[:4])
+    data = tmp_path / "data"
+    collect_runs(planned, data)
+    now = contents(data)
+    old = (data / "points.csv").read_text().replace(",x,y", "").replace(",,,", ",")
+    (data / "points.csv").unlink()
+    (data / "curves.csv").write_text(old)
+    digests = {name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in ("runs.csv", "curves.csv")}
+    (data / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    for plan in planned:  # measured elsewhere
+        (place(plan) / "record.json").unlink()
+    assert collect_runs(planned, data) == (0, 3)
+    assert contents(data) == now
 
 
 # What decides the bits -----------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def test_an_interrupted_run_is_refused_on_other_images_and_goes_on_with_its_own(
         path.unlink()
     assert sha(folder) == seen
     assert train(run)["metrics"] == train(undisturbed)["metrics"]
-    assert (place(run) / "curves.csv").read_bytes() == (place(undisturbed) / "curves.csv").read_bytes()
+    assert (place(run) / "points.csv").read_bytes() == (place(undisturbed) / "points.csv").read_bytes()
 
 
 def test_a_refused_run_of_a_pack_stops_no_other(tmp_path):
@@ -212,10 +212,10 @@ def link_in_place_of(name):
 UNUSABLE = {
     "link in place of a checkpoint": (link_in_place_of("checkpoint-00000004-0123456789abcdef.ckpt"), "is a link"),
     "link in place of the next checkpoint": (link_in_place_of(".checkpoint.part"), "is a link"),
-    "link in place of the curves": (link_in_place_of("curves.csv"), "is a link"),
+    "link in place of the curves": (link_in_place_of("points.csv"), "is a link"),
     "link in place of the log": (link_in_place_of("log.txt"), "is a link"),
     "folder in place of a checkpoint": (lambda p: (p / "checkpoint-00000004-0123.ckpt").mkdir(), "is no file"),
-    "folder in place of the curves": (lambda p: (p / "curves.csv").mkdir(), "is no file"),
+    "folder in place of the curves": (lambda p: (p / "points.csv").mkdir(), "is no file"),
     "folder in place of the record": (lambda p: (p / "record.json").mkdir(), "move away the folder"),
     "folder in place of the lock": (lambda p: (p / "lock").mkdir(), "move away the folder"),
 }

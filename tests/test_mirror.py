@@ -60,7 +60,7 @@ def place(plan):
 
 def rows(first, last, seed):
     return [
-        (step, metric, value / step + seed)
+        (step, metric, None, None, value / step + seed)
         for step in STEPS
         if first <= step <= last
         for metric, value in {"train_error_running": 70.0, "train_loss": 1 / 3}.items()
@@ -69,10 +69,10 @@ def rows(first, last, seed):
 
 def reach(plan, last, first=0):
     """Training gets from after step `first` to step `last`."""
-    if not (place(plan) / "curves.csv").exists():
+    if not (place(plan) / "points.csv").exists():
         records.write_json(place(plan) / "run.json", {})
-        records.write_curves(place(plan), [])
-    records.append_curves(place(plan), rows(first + 1, last, plan.run.seed))
+        records.write_points(place(plan), [])
+    records.append_points(place(plan), rows(first + 1, last, plan.run.seed))
 
 
 def finish(plan, first=0):
@@ -82,14 +82,14 @@ def finish(plan, first=0):
     records.write(place(plan), {**measured, "diverged_step": None, "provenance": {}})
 
 
-def settle(plan, count):
-    """Waits until the mirror has repeated `count` rows of a run."""
+def settle(plan, step):
+    """Waits until the mirror has repeated a run up to this step."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if mirrored(plan).get("rows", -1) >= count:
+        if mirrored(plan).get("step", -1) >= step:
             return
         time.sleep(0.05)
-    raise TimeoutError(f"{plan.id}: {count} rows were not mirrored in time")
+    raise TimeoutError(f"{plan.id}: step {step} was not mirrored in time")
 
 
 def mirrored(plan):
@@ -121,10 +121,10 @@ def summary(folder):
 
 
 def points(plan, kind="offline-run"):
-    """(step, metric, value) of all that was logged of a run, over all its segments."""
+    """(step, metric, None, None, value) of all that was logged of a run, over all its segments."""
     items = [r["history"]["item"] for folder in segments(plan, kind) for r in inspect(folder) if r["type"] == "history"]
     return [
-        (item["step"], metric, value)
+        (item["step"], metric, None, None, value)
         for item in items
         for metric, value in item.items()
         if metric != "step" and not metric.startswith("_")
@@ -223,15 +223,15 @@ def test_folders_that_grow_are_followed_several_at_once(plans):
         for plan in plans:
             reach(plan, 60)
         for plan in plans:
-            settle(plan, 6)
+            settle(plan, 60)
         finish(plans[1], first=60)
         reach(plans[0], 120, first=60)
-        settle(plans[0], 12)
-        settle(plans[1], 20)
+        settle(plans[0], 120)
+        settle(plans[1], 200)
         finish(plans[0], first=120)
     assert [len(segments(plan)) for plan in plans] == [1, 1]
     assert [points(plan) for plan in plans] == [rows(0, 200, seed) for seed in (0, 1)]
-    assert [(mirrored(plan)["rows"], mirrored(plan)["done"]) for plan in plans] == [(20, True)] * 2
+    assert [(mirrored(plan)["step"], mirrored(plan)["done"]) for plan in plans] == [(200, True)] * 2
 
 
 def test_runs_that_were_finished_earlier_are_mirrored_too_and_once(plans):
@@ -249,7 +249,7 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_no_point_twice(plans):
         reach(plans[0], 100)
     assert ended(plans[0]) == 1
     # A resumed run starts again from its checkpoint, to the same numbers.
-    records.write_curves(place(plans[0]), rows(0, 60, seed=0))
+    records.write_points(place(plans[0]), rows(0, 60, seed=0))
     with mirror.following(plans[:1]):
         finish(plans[0], first=60)
     found = [inspect(folder) for folder in segments(plans[0])]
@@ -264,7 +264,7 @@ def test_of_two_sweeps_with_one_run_in_their_plans_one_mirrors_it(plans):
     with mirror.following(plans), mirror.following(plans):
         for plan in plans:
             reach(plan, 100)
-            settle(plan, 10)
+            settle(plan, 100)
         for plan in plans:
             finish(plan, first=100)
     assert [Counter(points(plan)) for plan in plans] == [Counter(rows(0, 200, seed)) for seed in (0, 1)]
@@ -272,10 +272,12 @@ def test_of_two_sweeps_with_one_run_in_their_plans_one_mirrors_it(plans):
 
 def test_non_finite_values_are_mirrored(plans):
     records.write_json(place(plans[0]) / "run.json", {})
-    records.write_curves(place(plans[0]), [(20, "train_loss", float("inf")), (40, "train_loss", float("nan"))])
+    records.write_points(
+        place(plans[0]), [(20, "train_loss", None, None, float("inf")), (40, "train_loss", None, None, float("nan"))]
+    )
     with mirror.following(plans[:1]):
         pass
-    assert [(step, str(value).lower()) for step, _, value in points(plans[0])] == [(20, "infinity"), (40, "nan")]
+    assert [(step, str(value).lower()) for step, _, _, _, value in points(plans[0])] == [(20, "infinity"), (40, "nan")]
 
 
 def test_disabled_does_nothing(tmp_path):
@@ -306,10 +308,10 @@ def gone(pid, seconds):
 
 
 def test_the_mirror_ends_soon_when_its_sweep_is_killed_and_loses_nothing(tmp_path, plans):
-    body = "reach(planned[0], 100); settle(planned[0], 10); reach(planned[0], 140, 100); time.sleep(60)"
+    body = "reach(planned[0], 100); settle(planned[0], 100); reach(planned[0], 140, 100); time.sleep(60)"
     command = [sys.executable, "-c", SWEEP.format(body=body), str(tmp_path / "runs"), "offline", "3"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    settle(plans[0], 10)
+    settle(plans[0], 100)
     time.sleep(0.2)
     (follower,) = children(process.pid)
     os.kill(process.pid, signal.SIGKILL)
@@ -322,7 +324,7 @@ def test_the_mirror_ends_soon_when_its_sweep_is_killed_and_loses_nothing(tmp_pat
 
 
 def test_ctrl_c_is_for_the_sweep_alone(tmp_path, plans):
-    body = "reach(planned[0], 100); settle(planned[0], 10); import os, signal; "
+    body = "reach(planned[0], 100); settle(planned[0], 100); import os, signal; "
     # A process that a shell started with & ignores SIGINT otherwise.
     body += "signal.signal(signal.SIGINT, signal.default_int_handler); os.killpg(0, signal.SIGINT)"
     command = [sys.executable, "-c", SWEEP.format(body=body), str(tmp_path / "runs"), "offline", "3"]
@@ -334,7 +336,7 @@ def test_ctrl_c_is_for_the_sweep_alone(tmp_path, plans):
 
 
 def test_a_mirror_that_is_killed_stops_no_sweep_and_the_next_one_goes_on(tmp_path, plans):
-    body = "reach(planned[0], 100); settle(planned[0], 10); time.sleep(2 * mirror.POLL_SECONDS); import os, signal; "
+    body = "reach(planned[0], 100); settle(planned[0], 100); time.sleep(2 * mirror.POLL_SECONDS); import os, signal; "
     body += "from test_mirror import children; [os.kill(p, signal.SIGKILL) for p in children(os.getpid())]; "
     body += "time.sleep(0.5); finish(planned[0], 100)"
     said = sweep(tmp_path / "runs", "offline", body)
@@ -344,13 +346,13 @@ def test_a_mirror_that_is_killed_stops_no_sweep_and_the_next_one_goes_on(tmp_pat
     assert points(plans[0]) == rows(0, 200, seed=0)
 
 
-@pytest.mark.parametrize("noted", [0, 7, 12])
+@pytest.mark.parametrize("noted", [-1, 60, 120])
 def test_what_a_killed_mirror_noted_too_early_or_too_late_is_neither_lost_nor_doubled(plans, noted):
     with mirror.following(plans[:1]):
         reach(plans[0], 100)
     state = mirrored(plans[0])
-    assert state["rows"] == 10
-    records.write_json(place(plans[0]) / "wandb.json", state | {"rows": noted})
+    assert state["step"] == 100
+    records.write_json(place(plans[0]) / "wandb.json", state | {"step": noted})
     with mirror.following(plans[:1]):
         finish(plans[0], first=100)
     assert points(plans[0]) == rows(0, 200, seed=0)
@@ -372,7 +374,7 @@ def test_a_mirror_that_cannot_work_is_reported_once_with_the_file_that_says_why(
 
 def test_online_curves_summary_and_settings_arrive_while_the_run_goes_on(tmp_path):
     with server() as (_, address):
-        body = "reach(planned[0], 100); settle(planned[0], 10); reach(planned[1], 100); settle(planned[1], 10); "
+        body = "reach(planned[0], 100); settle(planned[0], 100); reach(planned[1], 100); settle(planned[1], 100); "
         body += "finish(planned[0], 100); finish(planned[1], 100)"
         said = sweep(tmp_path / "runs", "online", body, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
         state = get(address + "/state")
@@ -439,9 +441,9 @@ def test_without_a_server_it_says_so_once_and_goes_on_offline_and_the_command_up
 
 
 LOSE = """
-    for plan in planned: reach(plan, 100); settle(plan, 10)
+    for plan in planned: reach(plan, 100); settle(plan, 100)
     {lose}
-    finish(planned[0], 100); reach(planned[1], 140, 100); settle(planned[0], 20); finish(planned[1], 140)
+    finish(planned[0], 100); reach(planned[1], 140, 100); settle(planned[0], 200); finish(planned[1], 140)
 """
 """A server is lost when it knows of both runs: one ends then, the other goes on."""
 

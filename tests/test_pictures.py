@@ -25,7 +25,9 @@ def planned(tmp_path):
 def finish(planned):
     for one in planned:
         place = records.folder(one.run, one.id)
-        records.write_curves(place, [(20, "train_error_running", 70.0), (40, "test_error", 60.0)])
+        records.write_points(
+            place, [(20, "train_error_running", None, None, 70.0), (40, "test_error", None, None, 60.0)]
+        )
         record = {"status": "failed", "status_flags": dict.fromkeys(SHARES, False) | {"failed": True}}
         record |= {"metrics": dict.fromkeys(METRICS, 60.0), "parameters": 7, "diverged_step": None}
         origin = {"seconds": 1.0, "commit": "12345678", "device": "cpu", "torch": "2.13.0", "data_sha256": "0" * 64}

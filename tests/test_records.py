@@ -1,6 +1,7 @@
 """The run folders: whole after a kill at any moment, damage noticed, one owner at a time."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -17,7 +18,14 @@ from resnet_repro import records
 from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 
-ROWS = [(20, "lr", 0.1), (20, "train_loss", 1.2345678901234567), (40, "lr", 0.1), (40, "train_loss", 0.1 + 0.2)]
+ROWS = [
+    (20, "lr", None, None, 0.1),
+    (20, "train_loss", None, None, 1.2345678901234567),
+    (40, "lr", None, None, 0.1),
+    (40, "train_loss", None, None, 0.1 + 0.2),
+    (40, "gradient_norm_output", 1, None, 1 / 3),
+    (40, "gradient_norm_output", 2, 0.5, 2 / 3),
+]
 METRIC_VALUES = {name: 100 * math.sqrt(k + 2) / 7 for k, name in enumerate(METRICS)}
 
 fork = multiprocessing.get_context("fork")
@@ -35,9 +43,9 @@ def record(**changes):
 
 
 def finish(place, rows=ROWS, **changes):
-    """Writes a finished run as training does: curves, then the record."""
-    records.write_curves(place, [])
-    records.append_curves(place, rows)
+    """Writes a finished run as training does: points, then the record."""
+    records.write_points(place, [])
+    records.append_points(place, rows)
     return records.write(place, record(**changes))
 
 
@@ -102,7 +110,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
 
 def test_a_run_without_a_record_is_not_finished(tmp_path):
     assert records.read(tmp_path / "nowhere") is None
-    records.write_curves(tmp_path, ROWS)
+    records.write_points(tmp_path, ROWS)
     assert records.read(tmp_path) is None
 
 
@@ -120,10 +128,10 @@ DAMAGE = {
     "record without hash": lambda p: edit(p / "record.json", lambda r: r.pop("sha256")),
     "a metric edited": lambda p: edit(p / "record.json", lambda r: r["metrics"].update(test_error=0.0)),
     "the status edited": lambda p: edit(p / "record.json", lambda r: r.update(status="diverged")),
-    "curves cut": lambda p: (p / "curves.csv").write_bytes((p / "curves.csv").read_bytes()[:-1]),
-    "curves longer": lambda p: records.append_curves(p, [(60, "lr", 0.1)]),
-    "a curve edited": lambda p: (p / "curves.csv").write_text((p / "curves.csv").read_text().replace("0.1\n", "0.2\n")),
-    "curves gone": lambda p: (p / "curves.csv").unlink(),
+    "points cut": lambda p: (p / "points.csv").write_bytes((p / "points.csv").read_bytes()[:-1]),
+    "points longer": lambda p: records.append_points(p, [(60, "lr", None, None, 0.1)]),
+    "a point edited": lambda p: (p / "points.csv").write_text((p / "points.csv").read_text().replace("0.1\n", "0.2\n")),
+    "points gone": lambda p: (p / "points.csv").unlink(),
 }
 
 
@@ -175,9 +183,9 @@ def train_some(places, started):
     for place in places:
         with records.lock(place):
             records.write_json(place / "run.json", {})
-            records.write_curves(place, [])
+            records.write_points(place, [])
             for step in range(0, 400, 20):
-                records.append_curves(place, [(step, "train_loss", 1 / (step + 1))])
+                records.append_points(place, [(step, "train_loss", None, None, 1 / (step + 1))])
             records.write(place, record())
 
 
@@ -315,51 +323,67 @@ def test_a_damaged_checkpoint_is_set_aside_and_an_older_sound_one_is_used(tmp_pa
     assert records.checkpoint(tmp_path) is None
 
 
-# Curves --------------------------------------------------------------------------------------------------------
+# Points --------------------------------------------------------------------------------------------------------
 
 
-def test_curves_are_read_to_the_last_bit(tmp_path):
+def test_points_are_read_to_the_last_bit(tmp_path):
     rng = random.Random(0)
     values = [rng.uniform(-1, 1) * 10 ** rng.randint(-300, 300) for _ in range(200)]
-    rows = [(k, "train_loss", v) for k, v in enumerate([*values, 0.1, 1 / 3, 5e-324, math.inf, -math.inf])]
-    records.write_curves(tmp_path, rows[:50])
-    records.append_curves(tmp_path, rows[50:])
-    assert records.read_curves(tmp_path) == rows
+    values += [0.1, 1 / 3, 5e-324, math.inf, -math.inf]
+    axes = [(None, None), (3, None), (-1.5, 1e-300), (0, 7)]
+    rows = [(k, "train_loss", *axes[k % 4], v) for k, v in enumerate(values)]
+    records.write_points(tmp_path, rows[:50])
+    records.append_points(tmp_path, rows[50:])
+    assert records.read_points(tmp_path) == rows
+
+
+def test_a_run_folder_of_version_0_1_is_read_and_its_damage_is_noticed(tmp_path):
+    """It has curves.csv, without x and y, and a hash of that in its record."""
+    (tmp_path / "curves.csv").write_text("step,metric,value\n20,lr,0.1\n40,train_loss,0.30000000000000004\n")
+    assert records.last_step(tmp_path) == 40
+    old = record(curves_sha256=hashlib.sha256((tmp_path / "curves.csv").read_bytes()).hexdigest())
+    content = old | {"sha256": hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()}
+    records.write_json(tmp_path / "record.json", content)
+    assert records.read_points(tmp_path) == [(20, "lr", None, None, 0.1), (40, "train_loss", None, None, 0.1 + 0.2)]
+    assert records.read_with_points(tmp_path) == (content, ["20,lr,,,0.1", "40,train_loss,,,0.30000000000000004"])
+    with open(tmp_path / "curves.csv", "a") as file:
+        file.write("60,lr,0.1\n")
+    assert records.read(tmp_path) is None
 
 
 def test_a_value_that_is_no_number_stays_none(tmp_path):
-    records.write_curves(tmp_path, [(20, "train_loss", math.nan)])
-    ((step, metric, value),) = records.read_curves(tmp_path)
+    records.write_points(tmp_path, [(20, "train_loss", None, None, math.nan)])
+    ((step, metric, _, _, value),) = records.read_points(tmp_path)
     assert (step, metric) == (20, "train_loss")
     assert math.isnan(value)
 
 
 def test_a_last_line_that_is_half_written_is_left_out_wherever_it_is_cut(tmp_path):
-    records.write_curves(tmp_path, ROWS)
-    content = (tmp_path / "curves.csv").read_bytes()
+    records.write_points(tmp_path, ROWS)
+    content = (tmp_path / "points.csv").read_bytes()
     before = content.rindex(b"\n", 0, -1) + 1
     for end in range(before, len(content)):
-        (tmp_path / "curves.csv").write_bytes(content[:end])
-        assert records.read_curves(tmp_path) == ROWS[:-1]
+        (tmp_path / "points.csv").write_bytes(content[:end])
+        assert records.read_points(tmp_path) == ROWS[:-1]
         assert records.last_step(tmp_path) == 40
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 1000])
 def test_the_last_step_is_that_of_the_last_row(tmp_path, count):
-    rows = [(20 * (k + 1), "train_error_running", 100 / (k + 1)) for k in range(count)]
-    records.write_curves(tmp_path, rows)
+    rows = [(20 * (k + 1), "train_error_running", None, None, 100 / (k + 1)) for k in range(count)]
+    records.write_points(tmp_path, rows)
     assert records.last_step(tmp_path) == 20 * count
-    assert records.read_curves(tmp_path) == rows
+    assert records.read_points(tmp_path) == rows
 
 
 def test_a_run_that_has_not_begun_is_at_step_zero(tmp_path):
     assert records.last_step(tmp_path) == 0
-    assert records.read_curves(tmp_path) == []
+    assert records.read_points(tmp_path) == []
 
 
 def test_a_record_in_the_folder_of_another_run_is_set_aside(tmp_path):
     place = tmp_path / "plain8-s0-0123456789"
-    records.write_curves(place, [(1, "lr", 0.1)])
+    records.write_points(place, [(1, "lr", None, None, 0.1)])
     records.write(place, {"run_id": place.name, "status": "finished"})
     assert records.read(place) is not None
     other = shutil.copytree(place, tmp_path / "plain8-s1-0123456789")

@@ -201,7 +201,7 @@ def test_one_experiments_mistake_leaves_the_others_their_report(results, write_d
 
 def test_another_process_elsewhere_writes_the_same_bytes(results, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
-    for file in ("runs.csv", "curves.csv"):
+    for file in ("runs.csv", "points.csv"):
         (other / NAME / "data").mkdir(parents=True, exist_ok=True)
         (other / NAME / "data" / file).write_bytes((results / NAME / "data" / file).read_bytes())
     command = [sys.executable, "-m", "resnet_repro.report", "--results", str(other)]
@@ -227,13 +227,13 @@ def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
 
 def test_data_that_were_edited_after_they_were_collected_are_refused_in_one_line(results, capsys):
     data = results / NAME / "data"
-    sums = [f"{hashlib.sha256((data / name).read_bytes()).hexdigest()}  {name}" for name in ("runs.csv", "curves.csv")]
+    sums = [f"{hashlib.sha256((data / name).read_bytes()).hexdigest()}  {name}" for name in ("runs.csv", "points.csv")]
     (data / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     assert report.main([NAME, "--results", str(results)]) == 0
-    (data / "curves.csv").write_bytes((data / "curves.csv").read_bytes()[:-100])
+    (data / "points.csv").write_bytes((data / "points.csv").read_bytes()[:-100])
     capsys.readouterr()
     assert report.main([NAME, "--results", str(results)]) == 1
-    assert f"error: {data / 'curves.csv'} is not as it was collected" in capsys.readouterr().err.splitlines()[0]
+    assert f"error: {data / 'points.csv'} is not as it was collected" in capsys.readouterr().err.splitlines()[0]
     with pytest.raises(UserError, match="is not as it was collected"):
         report.main([NAME, "--results", str(results), "--verify"])
 
@@ -248,7 +248,9 @@ def test_what_collect_writes_is_what_report_reads(tmp_path):
     for p in planned:
         p.run.env.runs_dir = str(tmp_path / "runs")
         place = records.folder(p.run, p.id)
-        records.write_curves(place, [(20, "train_error_running", 70.0), (40, "test_error", 60.0)])
+        records.write_points(
+            place, [(20, "train_error_running", None, None, 70.0), (40, "test_error", None, None, 60.0)]
+        )
         record = {"status": "failed", "status_flags": dict.fromkeys(SHARES, False) | {"failed": True}}
         record |= {"metrics": dict.fromkeys(METRICS, 60.0 + p.run.seed), "parameters": 7, "diverged_step": None}
         origin = {"seconds": 1.0, "commit": "12345678", "device": "cpu", "torch": "2.13.0", "data_sha256": "0" * 64}

@@ -26,7 +26,7 @@ def shown(runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str,
 
 
 def finish(place: Path, state: str) -> None:
-    records.write_curves(place, [(40, "train_loss", 1.0)])
+    records.write_points(place, [(40, "train_loss", None, None, 1.0)])
     records.write(place, {"status": state, "status_flags": OTHERS | {state: True}})
 
 
@@ -38,7 +38,7 @@ def test_each_state_is_counted(places: list[Path], tmp_path: Path, capsys: pytes
     places[3].mkdir()
     (places[3] / "log.txt").write_text("Traceback")
     with records.lock(places[4]):
-        records.write_curves(places[4], [(20, "lr", 0.1), (30, "lr", 0.1)])
+        records.write_points(places[4], [(20, "lr", None, None, 0.1), (30, "lr", None, None, 0.1)])
         counts, lines = shown(tmp_path, capsys)
     assert counts["runs"] == "8"
     assert counts["finished"] == "2"  # of which one diverged

@@ -54,7 +54,7 @@ def measured(runs_dir):
         record = records.read(place)
         for circumstance in ("provenance", "overrides", "command", "sha256"):
             del record[circumstance]
-        found[place.name] = (record, (place / "curves.csv").read_bytes())
+        found[place.name] = (record, (place / "points.csv").read_bytes())
     return found
 
 
@@ -155,7 +155,7 @@ def test_a_repeated_sweep_finds_all_finished_and_touches_nothing(undisturbed):
     assert output.startswith("4 runs: 4 finished already, 0 to train\n\nrun ")
     shown = output.split("ended\n")[1].splitlines()
     assert [line.split()[0] for line in shown[:4]] == list(measured(runs_dir))
-    assert shown[4] == f"look at  {runs_dir}/<run>/record.json and curves.csv"
+    assert shown[4] == f"look at  {runs_dir}/<run>/record.json and points.csv"
     assert {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*") if path.is_file()} == before
 
 
@@ -406,4 +406,4 @@ def test_a_run_that_was_finished_before_says_so_and_since_when(undisturbed):
     record = records.read(place)
     assert re.search(rf"^{place.name}: finished.* \(it was before, on (1999-12-31|2000-01-01) at ..:..\)$", shown, re.M)
     assert re.search(rf"^  test error, % +{record['metrics']['test_error']:.3f}$", shown, re.M)
-    assert f"look at  {place}/record.json and {place}/curves.csv" in shown
+    assert f"look at  {place}/record.json and {place}/points.csv" in shown

@@ -45,7 +45,7 @@ def measured(run):
     record = json.loads((place(run) / "record.json").read_text())
     for circumstance in ("provenance", "overrides", "command", "sha256"):
         del record[circumstance]
-    return record, (place(run) / "curves.csv").read_bytes()
+    return record, (place(run) / "points.csv").read_bytes()
 
 
 # The record ----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_zero_steps_measure_the_network_at_its_initialisation(tmp_path):
     assert record["steps_done"] == 0
     assert record["metrics"]["train_loss"] is None
     assert record["metrics"]["train_error_clean"] > 80
-    assert records.read_curves(place(run)) == []
+    assert records.read_points(place(run)) == []
 
 
 def test_what_a_run_prints_and_its_traceback_are_in_its_log(tmp_path):
@@ -176,7 +176,7 @@ def test_a_net_whose_loss_is_no_number_has_diverged_with_errors_of_100_percent(t
     metrics = record["metrics"]
     assert metrics.pop("train_loss") is None
     assert set(metrics.values()) == {100.0}
-    losses = [value for _, metric, value in records.read_curves(place(run)) if metric == "train_loss"]
+    losses = [value for _, metric, *_, value in records.read_points(place(run)) if metric == "train_loss"]
     assert [math.isfinite(value) for value in losses] == [True] * (len(losses) - 1) + [False]
 
 

@@ -19,7 +19,7 @@ def start(tmp_path: Path, *words: str) -> subprocess.Popen:
 def finish(tmp_path: Path) -> None:
     for plan in planning.plan(experiment.load("tiny"), [f"env.runs_dir={tmp_path}"]):
         place = records.folder(plan.run, plan.id)
-        records.write_curves(place, [(40, "train_loss", 1.0)])
+        records.write_points(place, [(40, "train_loss", None, None, 1.0)])
         measured = {"metrics": dict.fromkeys(METRICS, 50.0), "parameters": 1, "diverged_step": None, "provenance": {}}
         flags = dict.fromkeys(SHARES, False)
         records.write(place, {"status": "finished", "status_flags": flags, "config": {}, "run_id": plan.id, **measured})

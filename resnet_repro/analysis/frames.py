@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.collect import PROVENANCE, RECORDED_LATER, check_sums
+from resnet_repro import records
+from resnet_repro.collect import MEASURED, PROVENANCE, check_sums
 from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
-from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned, plan, selects
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED = ("status", *SHARES, *METRICS, "parameters", "diverged_step", *PROVENANCE)
+POINTS = ("run_id", "step", "metric", "x", "y", "value")
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Measured:
 
     runs: one row per planned run, in the plan's order, index `run_id`: the columns of `config.columns` with their
         types, `measured` (bool), and what `results/<id>/data/runs.csv` says of the run.
-    curves: `run_id, step, metric, value`, of planned runs only.
+    points: `run_id, step, metric, x, y, value`, of planned runs only; x and y are missing where a metric has none.
     unplanned: how many rows of runs.csv belong to no planned run; they are left out.
     """
 
     experiment: Experiment
     settings: tuple[str, ...]
     runs: "pd.DataFrame"
-    curves: "pd.DataFrame"
+    points: "pd.DataFrame"
     unplanned: int
 
     @property
@@ -60,21 +60,22 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     found = _read_runs(folder / "data" / "runs.csv")
     runs = _joined(settings, found)
     _check_one_data_set(runs, folder)
-    curves = pd.read_csv(folder / "data" / "curves.csv", dtype={"run_id": str, "metric": str, "value": float})
-    curves = curves[curves["run_id"].isin(settings.index)]
-    return Measured(experiment, tuple(settings.columns), runs, curves, len(found) - int(runs["measured"].sum()))
+    types = dict.fromkeys(("x", "y", "value"), float) | dict.fromkeys(("run_id", "metric"), str)
+    points = pd.read_csv(folder / "data" / records.POINTS, dtype=types)
+    points = points[points["run_id"].isin(settings.index)]
+    return Measured(experiment, tuple(settings.columns), runs, points, len(found) - int(runs["measured"].sum()))
 
 
 def joined(experiment: Experiment, planned: Sequence[Planned], rows: Sequence[dict[str, Any]]) -> Measured:
-    """The same of rows (collect.row) of planned runs that are not collected yet; without curves."""
+    """The same of rows (collect.row) of planned runs that are not collected yet; without points."""
     import pandas as pd
 
     numbers = [name for name in MEASURED if name not in ("status", *PROVENANCE)]
     found = pd.DataFrame([[row.get(k) for k in ("run_id", *MEASURED)] for row in rows], columns=["run_id", *MEASURED])
     found = found.set_index("run_id").astype(dict.fromkeys(numbers, float))
     settings = _settings(planned)
-    no_curves = pd.DataFrame(columns=["run_id", "step", "metric", "value"])
-    return Measured(experiment, tuple(settings.columns), _joined(settings, found), no_curves, 0)
+    no_points = pd.DataFrame(columns=POINTS)
+    return Measured(experiment, tuple(settings.columns), _joined(settings, found), no_points, 0)
 
 
 def _settings(planned: Sequence[Planned]) -> "pd.DataFrame":
@@ -95,7 +96,7 @@ def _read_runs(path: Path) -> "pd.DataFrame":
     # A commit or a hash may consist of digits; an empty field, and nothing else, is missing.
     types: dict[str, type] = dict.fromkeys(["run_id", "status", *PROVENANCE], str) | {"seconds": float}
     there = pd.read_csv(path, nrows=0).columns
-    names = ["run_id", *(name for name in MEASURED if name in there or name not in RECORDED_LATER)]
+    names = ["run_id", *(name for name in MEASURED if name in there)]  # of another one nothing was measured
     table = pd.read_csv(path, usecols=names, dtype=types, keep_default_na=False, na_values=[""], index_col="run_id")
     twice = table.index[table.index.duplicated()]
     if len(twice):

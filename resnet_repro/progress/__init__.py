@@ -205,7 +205,7 @@ def _curves(view: View) -> list[Curve]:
     found: list[Curve] = []
     for seen in view.snapshot.running:
         points = [
-            (float(step), y) for step, metric, y in records.read_curves(seen.place) if metric == view.curve_metric
+            (float(step), y) for step, metric, *_, y in records.read_points(seen.place) if metric == view.curve_metric
         ]
         if points:
             found.append((seen, points))

@@ -38,7 +38,7 @@ class Member:
         self.sgd = optimizer(run, self.net)
         self.step = 0
         self.warm_until = warmup_end(run.optim)
-        self.rows: list[records.Row] = []
+        self.points: list[records.Point] = []
         self.seconds = 0.0
         self.running: dict[str, float] = {}
         self.latest: dict[str, float] = {}
@@ -60,7 +60,7 @@ class Member:
         self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
         parallel.check_same_step(self.step, device)
         if parallel.rank() == 0:
-            records.write_curves(self.place, self.rows)
+            records.write_points(self.place, self.points)
         self.started = time.perf_counter() - self.seconds
 
     def interval(self) -> Iterator[None]:
@@ -91,16 +91,16 @@ class Member:
         first_bad = int(self.engine.tally.first_bad)
         if first_bad != NEVER:
             self.diverged_step = first_bad
-        rows = self._curve_point()
+        points = self._curve_point()
         if parallel.rank() == 0:
-            records.append_curves(self.place, rows)
-        self.rows += rows
+            records.append_points(self.place, points)
+        self.points += points
         self._look(int(self.engine.tally.wrong), int(self.engine.tally.seen))
         self.engine.tally.reset()
         self.looked = (0, 0)
         self.seconds = time.perf_counter() - self.started
 
-    def _curve_point(self) -> list[records.Row]:
+    def _curve_point(self) -> list[records.Point]:
         tally, due = self.engine.tally, self.run.probes.eval_every
         seen = int(tally.seen)
         self.running = {
@@ -112,7 +112,7 @@ class Member:
         if due_now and parallel.rank() == 0:
             point["test_error"] = error(self.net, self.test_batches, self.run.optim.precision == "bf16")
         self.latest = point
-        return [(self.step, metric, value) for metric, value in point.items()]
+        return [(self.step, metric, None, None, value) for metric, value in point.items()]
 
     def save(self) -> None:
         """Makes what it is now the run's only checkpoint."""
@@ -121,7 +121,7 @@ class Member:
         records.keep_checkpoint(self.place, self.step, part)
 
     def _state(self) -> dict[str, Any]:
-        names = ("step", "warm_until", "rows", "seconds", "running")
+        names = ("step", "warm_until", "points", "seconds", "running")
         state = {name: getattr(self, name) for name in names}
         state |= {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
         return state | {"run_id": run_id(self.run), "data_sha256": self.images.sha256}
@@ -135,6 +135,8 @@ class Member:
         seen = state.pop("data_sha256", self.images.sha256)
         if seen != self.images.sha256:
             raise OtherData(self.run, self.place, seen, self.images.sha256)
+        if "rows" in state:  # so version 0.1 called its points, which had no x and no y
+            state["points"] = [(step, metric, None, None, value) for step, metric, value in state.pop("rows")]
         self.net.load_state_dict(state.pop("net"))
         self.sgd.load_state_dict(self.sgd.state_dict() | {"state": state.pop("sgd")})
         for name, value in state.items():

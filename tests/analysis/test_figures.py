@@ -57,9 +57,9 @@ def test_learning_curves_draw_mean_lowest_and_highest_seed(measure, tmp_path):
     figure = Figure("f", "learning_curves", ["train_error_running", "test_error"], panel="model", hue="depth")
     measured, runs = measure(grid, by_seed)
     drawn = figures.numbers(figure, measured)
-    curves = pd.read_csv(tmp_path / "data" / "curves.csv")
+    points = pd.read_csv(tmp_path / "data" / "points.csv")
     ids = [i for i, (s, _) in runs.items() if (s["model"], s["depth"]) == ("plain", 56)]
-    at = curves[curves["run_id"].isin(ids) & (curves["metric"] == "test_error") & (curves["step"] == 40)]["value"]
+    at = points[points["run_id"].isin(ids) & (points["metric"] == "test_error") & (points["step"] == 40)]["value"]
     row = drawn.query("model == 'plain' and depth == 56 and metric == 'test_error' and step == 40").iloc[0]
     expected = (statistics.fmean(at), min(at), max(at), 3)
     assert tuple(row[["mean", "low", "high", "n"]]) == pytest.approx(expected, abs=1e-4)
@@ -271,8 +271,8 @@ def test_the_axis_says_its_scale_and_a_linear_one_ends_above_the_last_errors(mea
 
 def test_the_loss_has_its_own_axis_and_leaves_diverged_seeds_out(measure, tmp_path):
     measured, _ = measure({"model.depth": 20, "seed": SEEDS}, by_seed)
-    loss = measured.curves[measured.curves["metric"] == "test_error"].assign(metric="train_loss")
-    measured = dataclasses.replace(measured, curves=pd.concat([measured.curves, loss]))
+    loss = measured.points[measured.points["metric"] == "test_error"].assign(metric="train_loss")
+    measured = dataclasses.replace(measured, points=pd.concat([measured.points, loss]))
     figure = Figure("f", "learning_curves", ["train_loss"], hue="depth")
     assert "a diverged one is left out from then on" in figures.render(figure, measured, tmp_path)
     assert "<!-- training loss, nats -->" in (tmp_path / "f.svg").read_text()

@@ -26,7 +26,7 @@ def curve(model, folder):
     """The running training loss of every step."""
     run = compose([*SETTINGS, f"model={model}", f"env.runs_dir={folder}"])
     train(run)
-    rows = records.read_curves(records.folder(run, run_id(run)))
+    rows = records.read_points(records.folder(run, run_id(run)))
     return [value for _, metric, value in rows if metric == "train_loss"]
 
 

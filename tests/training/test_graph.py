@@ -69,7 +69,7 @@ def test_a_divergence_is_noted_with_its_first_step(tiny, digits):
 
 
 def curves(run):
-    return (records.folder(run, run_id(run)) / "curves.csv").read_bytes()
+    return (records.folder(run, run_id(run)) / "points.csv").read_bytes()
 
 
 PACK = [
@@ -104,8 +104,8 @@ def test_a_graph_goes_on_from_a_checkpoint_of_either_engine(tmp_path, monkeypatc
             raise KeyboardInterrupt
         append(place, rows)
 
-    append = records.append_curves
-    monkeypatch.setattr(records, "append_curves", stop)
+    append = records.append_points
+    monkeypatch.setattr(records, "append_points", stop)
     with pytest.raises(KeyboardInterrupt):
         train(cut)
     monkeypatch.undo()

@@ -20,7 +20,7 @@ def fitted(tiny, tmp_path, digits):
         member = Member(tiny(*overrides), digits, place)
         fit([member], lambda _: None)
         curves: dict[str, dict[int, float]] = {}
-        for step, metric, value in records.read_curves(place):
+        for step, metric, _, _, value in records.read_points(place):
             curves.setdefault(metric, {})[step] = value
         return member, curves
 

@@ -33,7 +33,7 @@ def measured(run):
     place = records.folder(run, run_id(run))
     record = json.loads((place / "record.json").read_text())
     science = {k: record[k] for k in ("config", "status", "metrics", "steps_done", "diverged_step", "parameters")}
-    return science, (place / "curves.csv").read_bytes()
+    return science, (place / "points.csv").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
 
 
 def curve(place: Path, metric: str) -> dict[int, float]:
-    rows = [line.split(",") for line in (place / "curves.csv").read_text().splitlines()]
+    rows = [line.split(",") for line in (place / "points.csv").read_text().splitlines()]
     return {int(step): float(value) for step, name, value in rows[1:] if name == metric}
 
 
@@ -113,7 +113,7 @@ def test_a_killed_run_on_two_devices_leaves_no_rank_and_goes_on_to_the_same_bits
         (place,) = tmp_path.glob("resnet8-*")
         assert not (place / "record.json").exists()
     subprocess.run(command, check=True, capture_output=True)
-    assert (place / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
+    assert (place / "points.csv").read_bytes() == (whole / "points.csv").read_bytes()
     assert list(place.glob("checkpoint*")) == []
 
 

@@ -30,7 +30,7 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
     import pandas as pd
 
     parts = [
-        _over_seeds(measured.curves, group, metric).assign(source="measured", **cell, metric=metric)
+        _over_seeds(measured.points, group, metric).assign(source="measured", **cell, metric=metric)
         for cell, group in cells(runs, keys(figure))
         for metric in figure.y
     ]
@@ -41,9 +41,9 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
     return pd.concat(parts, ignore_index=True)[["source", *keys(figure), "metric", "step", "mean", "low", "high", "n"]]
 
 
-def _over_seeds(curves: "pd.DataFrame", runs: "pd.DataFrame", metric: str) -> "pd.DataFrame":
-    points = curves[(curves["metric"] == metric) & curves["run_id"].isin(runs.index)]
-    by_run = points.pivot(index="step", columns="run_id", values="value").reindex(columns=runs.index)
+def _over_seeds(points: "pd.DataFrame", runs: "pd.DataFrame", metric: str) -> "pd.DataFrame":
+    curves = points[(points["metric"] == metric) & points["run_id"].isin(runs.index)]
+    by_run = curves.pivot(index="step", columns="run_id", values="value").reindex(columns=runs.index)
     if metric in ERRORS:
         diverged = runs.index[runs["diverged"] == 1]
         by_run[diverged] = by_run[diverged].fillna(of_diverged(metric))
