@@ -27,7 +27,7 @@ def curve(model, folder):
     run = compose([*SETTINGS, f"model={model}", f"env.runs_dir={folder}"])
     train(run)
     rows = records.read_points(records.folder(run, run_id(run)))
-    return [value for _, metric, value in rows if metric == "train_loss"]
+    return [value for _, metric, *_, value in rows if metric == "train_loss"]
 
 
 def golden():

@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
 
 def curve(place: Path, metric: str) -> dict[int, float]:
     rows = [line.split(",") for line in (place / "points.csv").read_text().splitlines()]
-    return {int(step): float(value) for step, name, value in rows[1:] if name == metric}
+    return {int(step): float(value) for step, name, _, _, value in rows[1:] if name == metric}
 
 
 def farthest(one: dict[int, float], other: dict[int, float]) -> float:

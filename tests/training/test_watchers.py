@@ -68,7 +68,7 @@ def fitted(tiny, tmp_path, digits, monkeypatch):
 
 def points(member):
     found = {}
-    for row in records.read_curves(member.place):
+    for row in records.read_points(member.place):
         found.setdefault(row[0], {})[row[1]] = row[-1]
     return found
 
