@@ -7,16 +7,18 @@ committed, and so is the experiment file. Then: look at the difference, and comm
 import argparse
 import csv
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro import experiment, planning, project, report, terminal
+from resnet_repro.analysis import history
 from resnet_repro.collect import TABLES, check_sums, write_with_sums
 from resnet_repro.errors import UserError, command
 
 
 def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESULTS) -> None:
-    """Copies local/<name>/data to results/<name>/data and renders it.
+    """Copies local/<name>/data to results/<name>/data and renders it; what the old data said goes to history.csv.
 
     Raises UserError, and leaves the results as they are, for data that are incomplete or come from code or an
     experiment file that is not committed.
@@ -33,8 +35,15 @@ def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESU
     _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
     _check_committed(rows)
     _check_file(experiment.file(name))
-    write_with_sums(results / name / "data", {file: (data / file).read_bytes() for file in TABLES})
+    there = results / name
+    if (there / "data" / "runs.csv").exists() and any(_differs(file, data, there / "data") for file in TABLES):
+        history.keep(there, time.strftime("%Y-%m-%d"))
+    write_with_sums(there / "data", {file: (data / file).read_bytes() for file in TABLES})
     report.render(name, results)
+
+
+def _differs(file: str, data: Path, there: Path) -> bool:
+    return not (there / file).exists() or (data / file).read_bytes() != (there / file).read_bytes()
 
 
 def _check_complete(name: str, planned: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> None:

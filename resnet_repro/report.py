@@ -80,7 +80,7 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
 
 def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
-    from resnet_repro.analysis import beside, figures, frames, page, tables, typeset
+    from resnet_repro.analysis import beside, figures, frames, history, page, tables, typeset
 
     e = experiment.load(name)
     measured = frames.load(e, folder)
@@ -94,7 +94,9 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     captions = {figure.name: figures.render(figure, measured, place) for figure in e.figures}
     ours = committed(name, folder.parent)
     pairs = None if ours is None else beside.compare(verdicts, folder, ours)
-    (place / "README.md").write_text(page.experiment_page(measured, shown, captions, pairs), encoding="utf-8")
+    earlier = history.section(history.earlier(folder), verdicts)
+    text = page.experiment_page(measured, shown, captions, earlier, pairs)
+    (place / "README.md").write_text(text, encoding="utf-8")
     files = sorted(path.name for path in place.iterdir())
     manifest = {"inputs": _inputs(name, folder), "outputs": _hashes(place, files)}
     (place / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

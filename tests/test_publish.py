@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from resnet_repro import project, publish, report
+from resnet_repro.analysis import history
 from resnet_repro.collect import write_with_sums
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import load
@@ -33,7 +34,7 @@ def git(folder, *words):
 
 def measure(checkout, write_data, **changes):
     def outcome(settings):
-        return None if changes.get("without") == settings["seed"] else {"errors": 50.0, "commit": COMMIT} | told
+        return None if changes.get("without") == settings["seed"] else {"errors": 50.0, "commit": COMMIT, **told}
 
     told = {k: v for k, v in changes.items() if k != "without"}
     write_data(load("tiny"), checkout / "local" / "tiny", outcome)
@@ -55,12 +56,20 @@ def test_what_was_measured_by_committed_code_is_published_and_rendered(checkout,
     assert report.verify(["tiny"], checkout / "results") == []
 
 
-def test_a_later_measurement_takes_the_place_of_the_committed_one(checkout, write_data):
-    for seconds in (1.0, 2.0):
-        measure(checkout, write_data, seconds=seconds)
+def test_a_later_measurement_takes_the_place_of_the_committed_one_and_what_that_said_is_kept(checkout, write_data):
+    for errors in (50.0, 40.0, 40.0, 30.0):
+        measure(checkout, write_data, errors=errors)
         with_sums(checkout / "local" / "tiny" / "data")
         published(checkout)
     assert report.verify(["tiny"], checkout / "results") == []
+    kept = history.earlier(checkout / "results" / "tiny")
+    assert [(row["estimate"], row["verdict"], row["commit"]) for row in kept] == [
+        ("50.0", "supported", COMMIT),
+        ("40.0", "supported", COMMIT),
+    ]
+    page = (checkout / "results" / "tiny" / "README.md").read_text(encoding="utf-8")
+    assert "## Earlier measurements" in page
+    assert page.count("50.00 [50.00, 50.00]") == page.count("40.00 [40.00, 40.00]") == 1
 
 
 def test_data_that_were_edited_after_they_were_collected_are_refused(checkout, write_data):

@@ -30,12 +30,16 @@ FIGURE_FILES = {
 
 
 def experiment_page(
-    measured: Measured, tables: Sequence[Table], captions: Mapping[str, str], beside: Beside | None = None
+    measured: Measured,
+    tables: Sequence[Table],
+    captions: Mapping[str, str],
+    earlier: Sequence[str] = (),
+    beside: Beside | None = None,
 ) -> str:
     """The page of one experiment: question, verdicts, figures, further tables, provenance.
 
-    tables: the verdicts first. captions: of each figure by its name. beside: what is committed, on the page of what
-    was measured elsewhere.
+    tables: the verdicts first. captions: of each figure by its name. earlier: the parts on earlier measurements.
+    beside: what is committed, on the page of what was measured elsewhere.
     """
     e = measured.experiment
     verdicts, *others = tables
@@ -51,6 +55,7 @@ def experiment_page(
             *([_beside(beside)] if beside else []),
             *(_figure(measured, name, caption) for name, caption in captions.items()),
             *(part for table in others for part in _section(table)),
+            *earlier,
             "## Provenance",
             _provenance(measured.runs[measured.runs["measured"]]),
         ]
