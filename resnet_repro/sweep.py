@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import resnet_repro
 from resnet_repro import (
     costs,
     experiment,
@@ -184,6 +185,8 @@ def cli() -> NoReturn:
     """The command, `resnet-sweep`."""
     command(main)
 
+
+sys.modules[__name__].__class__ = resnet_repro.Verb
 
 if __name__ == "__main__":
     # Imported by name, so that the sweeper's RunsCrashed is the one that is caught here.

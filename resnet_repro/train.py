@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+import resnet_repro
 from resnet_repro import (
     config,
     errors,
@@ -312,6 +313,8 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     runs = (settings.compose(cell) for cell in (grammar.product(overrides) if multirun else [overrides]))
     memory.check(runs, *launchers[:1])
 
+
+sys.modules[__name__].__class__ = resnet_repro.Verb
 
 if __name__ == "__main__":
     # Imported by name, so that a job in another process finds the same functions under the same name.

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,33 @@ def test_an_experiment_of_the_users_own_with_settings_of_their_own_is_swept_into
     assert (project / "runs" / row["run_id"] / "record.json").is_file()
     assert (project / "results" / "mine" / "curves.png").is_file()
     assert {path for path in site.rglob("*") if path.suffix != ".pyc"} - before == set()
+
+
+AS_A_CELL = """
+import asyncio, io, logging, os, signal, sys
+import matplotlib, torch
+
+def surroundings():
+    root, handlers = logging.getLogger(), [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    threads = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    return dict(matplotlib.rcParams), root.level, list(root.handlers), handlers, threads, dict(os.environ)
+
+async def cell():
+    exec(program, {})
+
+program, before, output, sys.stdout = compile(sys.argv[1], "page", "exec"), surroundings(), sys.stdout, io.StringIO()
+asyncio.run(cell())
+assert surroundings() == before
+"""
+
+
+def test_the_programs_of_the_page_on_notebooks_run_as_in_a_cell_and_leave_the_notebook_as_it_was(site, tmp_path):
+    page = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
+    programs = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    arguments = ["-W", "error", "-c", AS_A_CELL, "\n".join(programs)]
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "results", "data"}
 
 
 def test_settings_in_another_folder_are_named_by_hydras_own_flag(run, project, tmp_path):

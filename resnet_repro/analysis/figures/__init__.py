@@ -13,6 +13,7 @@ from resnet_repro.metrics import ERRORS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure as Picture
 
 
 def render(figure: Figure, measured: Measured, folder: Path) -> str:
@@ -32,6 +33,21 @@ def render(figure: Figure, measured: Measured, folder: Path) -> str:
     # The percent sign takes the line's end, which would be a space in \caption{\protect\input{<name>.caption}}.
     (folder / f"{figure.name}.caption.tex").write_text(f"{escape(caption)}%\n", encoding="utf-8")
     return str(caption)
+
+
+def draw(figure: Figure, measured: Measured, suffix: str) -> "Picture":
+    """The figure in the size of `style.SIZES` with that suffix, for who wants no files.
+
+    Raises as `numbers` does, and where no run has measured what it shows.
+    """
+    drawn = numbers(figure, measured)
+    if absent := sorted(set(figure.y) - set(drawn["metric"])):
+        raise UserError(f"figure {figure.name!r} is not drawn: no run has measured {', '.join(absent)}")
+    size = next(size for size in style.SIZES if size.suffix == suffix)
+    with style.style(size):
+        picture = _kind(figure).draw(figure, drawn, measured, size)
+        picture.draw_without_rendering()  # ticks are made, and take the style, when they are drawn first
+    return picture
 
 
 def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
