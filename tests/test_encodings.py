@@ -40,6 +40,7 @@ def test_every_file_read_or_written_names_its_encoding(path):
 
 EXPERIMENT = """
 question: Ändert λ etwas?
+smoke: true
 source: Zürich
 grid: [{task: digits, data.title: Zürich, model: [plain, resnet], model.depth: 8, model.width: 4,
         optim.steps: 4, optim.milestones: [[2]], probes.curve_every: 2, probes.eval_every: 4}]
