@@ -42,7 +42,7 @@ def _announce(plans: dict[str, list[planning.Planned]], options: argparse.Namesp
     for name, planned in plans.items():
         left = costs.unfinished(planned)
         words = costs.estimate(left, costs.known(Path(planned[0].run.env.runs_dir)), slots)
-        print(f"{name}: {len(left)} of {len(planned)} runs to train, {words}")
+        print(f"{name}: {len(left)} of {costs.runs_in_words(len(planned))} to train, {words}")
 
 
 def main() -> int:

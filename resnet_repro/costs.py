@@ -175,7 +175,7 @@ def estimate(planned: Sequence[Planned], costs: Costs, slots: int | None) -> str
     seconds = [p.seconds for p in predicted]
     what = f"about {duration(makespan(seconds, slots))}" if slots else f"about {duration(sum(seconds))} of one device"
     missing = len(planned) - len(predicted)
-    return f"{what} ({_origin(predicted)})" + (f"; {missing} more runs were never measured" if missing else "")
+    return f"{what} ({_origin(predicted)})" + (f"; {missing} more of them never measured" if missing else "")
 
 
 def _origin(predicted: Sequence[Prediction]) -> str:
@@ -191,7 +191,7 @@ def announcement(
     """What is about to happen, in lines: how many runs, how long, where the results will be, how to stop."""
     left = unfinished(planned)
     done = len(planned) - len(left)
-    runs = f"{len(planned)} runs" + (f", {done} finished already, {len(left)} to train" if done else "")
+    runs = runs_in_words(len(planned)) + (f", {done} finished already, {len(left)} to train" if done else "")
     side = f", {slots} at once" if slots else ""
     time_words = estimate(left, costs, slots)
     if spec.expected and "not known" in time_words:
@@ -220,6 +220,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def runs_in_words(count: int) -> str:
+    """`1 run`, `40 runs`."""
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def clock(seconds: float = 0.0) -> str:

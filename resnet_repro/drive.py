@@ -25,6 +25,7 @@ from resnet_repro import (
     terminal,
     train,
 )
+from resnet_repro.costs import runs_in_words
 from resnet_repro.errors import sentence
 from resnet_repro.experiment import Experiment
 from resnet_repro.planning import Planned
@@ -52,7 +53,7 @@ def train_missing(
     todo = [p for p in planning.in_order(planned) if p.id not in failures and _record(p) is None]
     _packed(todo, launcher)  # what does not go together is refused before anything starts
     done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
-    print(f"{len(planned)} runs: {done} finished already, {len(todo)} to train{refused}")
+    print(f"{runs_in_words(len(planned))}: {done} finished already, {len(todo)} to train{refused}")
     returns: list[JobReturn] = []
     ended: Counter[str] = Counter()
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
@@ -67,7 +68,7 @@ def train_missing(
                 failures |= _failures(free, launched) | _trained_elsewhere(free, launched, ended)
                 jobs.active |= {p.id for p, r in zip(free, launched, strict=True) if r.status is JobStatus.UNKNOWN}
             elif detached:
-                print(f"{len(todo)} runs wait or run. The same command, repeated, starts only what does neither.")
+                print(f"{runs_in_words(len(todo))} waiting or running. The same command, repeated, starts the others.")
                 break
             else:
                 time.sleep(1.0)
@@ -165,7 +166,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _list_failures(crashed: Sequence[Planned], reasons: dict[str, str]) -> None:
-    print(f"\n{len(crashed)} runs crashed; the others are kept, and the same command tries these again:")
+    print(f"\n{runs_in_words(len(crashed))} crashed; the others are kept, and the same command tries these again:")
     for plan in crashed:
         print(f"\n{plan.id}: {reasons[plan.id]}")
         log = _place(plan) / "log.txt"

@@ -25,7 +25,7 @@ from typing import Any, get_type_hints
 from resnet_repro import documents, project
 from resnet_repro.config import ConfigError
 from resnet_repro.metrics import METRICS, QUANTITIES, SHARES
-from resnet_repro.typed import problem, shown
+from resnet_repro.typed import nearest, problem, shown
 
 PAPER = project.PACKAGE / "analysis" / "paper"
 
@@ -129,7 +129,8 @@ def load(name: str) -> Experiment:
     """The experiment of experiments/<name>.yaml. Raises ConfigError naming the mistake, if there is one."""
     path = file(named(name, "an experiment"))
     if path is None:
-        raise ConfigError(f"no experiment {name!r}; there are {', '.join(ids())} (experiments/*.yaml)")
+        near = nearest(name, ids())
+        raise ConfigError(f"no experiment {name!r}{near}; there are {', '.join(ids())} (experiments/*.yaml)")
     return read(path)
 
 
@@ -221,7 +222,8 @@ def _check_keys(content: Any, kind: type, where: str, ignore: Sequence[str] = ()
     ]  # fmt: skip
     if unknown or missing:
         raise ConfigError(
-            f"{where}: unknown keys {shown(unknown)}, missing keys {missing}; known are {', '.join(known)}"
+            f"{where}: unknown keys {shown(unknown)}{nearest(unknown[0], known) if unknown else ''}, missing keys "
+            f"{missing}; known are {', '.join(known)}"
         )
     types = get_type_hints(kind)
     for key, value in content.items():

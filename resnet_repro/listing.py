@@ -12,7 +12,7 @@ from rich.table import Table
 from resnet_repro import records
 from resnet_repro.analysis.frames import text
 from resnet_repro.config import columns
-from resnet_repro.costs import Costs, estimate
+from resnet_repro.costs import Costs, estimate, runs_in_words
 from resnet_repro.experiment import Claim, Experiment
 from resnet_repro.metrics import SHARES
 from resnet_repro.packs import packs
@@ -44,7 +44,8 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
     else:
         show(_cells(planned, states, pack_of if len(formed) < len(planned) else {}, costs))
     left = [one for one in planned if states[one.id] in UNFINISHED]
-    print(f"\n{len(planned)} runs in {len(formed)} packs: {estimate(planned, costs, slots)}")
+    side = f" in {len(formed)} packs" if len(formed) < len(planned) else ""
+    print(f"\n{runs_in_words(len(planned))}{side}: {estimate(planned, costs, slots)}")
     print(f"{len(left)} to train: {estimate(left, costs, slots)}")
 
 

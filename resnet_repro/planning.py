@@ -8,15 +8,15 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.grammar import check_count, parse, product
 from resnet_repro.places import settle
 from resnet_repro.power import undecidable
-from resnet_repro.settings import check_hydra, compose
-from resnet_repro.typed import cut, shown
+from resnet_repro.settings import check_hydra, compose, known_fields
+from resnet_repro.typed import cut, nearest, shown
 
 FEWEST_TRIED = 3
 """Values of `best_over`: of fewer the best is always the smallest or the largest."""
@@ -84,12 +84,21 @@ def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:
     replaced = {o.key_or_group for o in parse(overrides)}
     extras = product(overrides)
     axes = [
-        [f"{key}={override_text(value)}" for value in (values if isinstance(values, list) else [values])]
+        [f"{key}={override_text(value)}" for value in _several(key, values)]
         for key, values in block.items()
         if key not in replaced
     ]
     check_count(math.prod(map(len, axes)) * len(extras))
     return [[*cell, *extra] for cell in itertools.product(*axes) for extra in extras]
+
+
+def _several(key: str, values: Any) -> list[Any]:
+    """The values of a key of a grid; one list of plain values for a setting that is a list is one value."""
+    field = known_fields().get(key)
+    a_list = field is not None and get_origin(field.type) is list
+    if not isinstance(values, list) or (a_list and not any(isinstance(value, list) for value in values)):
+        return [values]
+    return values
 
 
 def override_text(value: Any) -> str:
@@ -159,7 +168,9 @@ def _check_distinguishable(rows: list[dict[str, Any]], place: str) -> None:
 def _check_columns(names: Iterable[str], rows: list[dict[str, Any]], place: str) -> None:
     for name in names:
         if name not in rows[0]:
-            raise ConfigError(f"{place}: no column {shown(name)}; columns are {', '.join(rows[0])}")
+            raise ConfigError(
+                f"{place}: no column {shown(name)}{nearest(name, rows[0])}; columns are {', '.join(rows[0])}"
+            )
 
 
 def _selected(where: dict[str, Any], rows: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What is refused of a run's settings: values out of their range, and settings that make no sense together."""
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import fields
@@ -8,7 +7,7 @@ from typing import Any
 
 from resnet_repro.config import ConfigError, Model, Run, Trainer
 from resnet_repro.families import FAMILIES, wrong_depth
-from resnet_repro.typed import shown
+from resnet_repro.typed import nearest, shown
 
 LARGEST = 10**9
 """A number of a run at most: larger ones leave the range of fp32, or describe a run that never ends."""
@@ -60,10 +59,9 @@ def _check_fields(part: Any) -> None:
     for leaf in fields(part):
         value, rule = getattr(part, leaf.name), leaf.metadata
         if "choices" in rule and value not in rule["choices"]:
-            near = difflib.get_close_matches(str(value)[:100], rule["choices"], n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
             raise ConfigError(
-                f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {shown(value)}{hint}"
+                f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {shown(value)}"
+                f"{nearest(value, rule['choices'])}"
             )
         if isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST):
             raise ConfigError(

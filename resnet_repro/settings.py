@@ -16,7 +16,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +25,7 @@ from resnet_repro.grammar import of_hydra, parse, parse_one
 from resnet_repro.places import stop_the_clock
 from resnet_repro.project import CONF, own_conf
 from resnet_repro.rules import check, decided
-from resnet_repro.typed import problem, shown, words
+from resnet_repro.typed import nearest, problem, shown, words
 
 GROUPS = ("model", "task", "trainer")
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.sweeper.experiment", "hydra.sweeper.results", "hydra.verbose",
@@ -166,6 +166,11 @@ def check_hydra(overrides: Sequence[str]) -> None:
 def _check_by_hydra(overrides: tuple[str, ...]) -> None:
     try:
         _by_hydra(overrides)
+    except MissingConfigException as error:
+        name, options = (error.missing_cfg_file or "").rsplit("/")[-1], error.options or []
+        raise ConfigError(
+            f"{', '.join(overrides)}: there is no {name!r}{nearest(name, options)}; there are {', '.join(options)}"
+        ) from error
     except (HydraException, ValueError) as error:
         raise ConfigError(f"{', '.join(overrides)}: Hydra says: {' '.join(str(error).split())}") from error
 

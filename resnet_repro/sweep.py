@@ -23,6 +23,7 @@ from resnet_repro import (
     pictures,
     planning,
     records,
+    running,
     settings,
     terminal,
     train,
@@ -79,20 +80,23 @@ def sweep(
     planned = planning.plan(spec, overrides)
     memory.check((plan.run for plan in planned), launcher)
     known = costs.known(Path(planned[0].run.env.runs_dir))
-    print("\n".join(costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results)), flush=True)
+    for line in costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results):
+        terminal.say(line)
     _say_if_other_runs(spec, planned)
     sweeper = [f"hydra.sweeper.experiment={spec.id}", f"hydra.sweeper.results={planning.override_text(str(results))}"]
     sys.argv = [train.__name__, "-m", *sweeper, f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
-        with limited(minutes):
+        with limited(minutes), running.told(spec.id, overrides, Path(planned[0].run.env.runs_dir)):
             train.main()
     except RunsCrashed:
         code = 1
     except TimeIsUp:
         code = AGAIN
         done = sum(records.read(records.folder(plan.run, plan.id)) is not None for plan in planned)
-        print(f"\nTime is up: {done} of {len(planned)} runs are finished; the same command goes on from here.")
+        print(
+            f"\nTime is up: {done} of {costs.runs_in_words(len(planned))} finished; the same command goes on from here."
+        )
     if code == 0 and any(records.read(records.folder(plan.run, plan.id)) is None for plan in planned):
         _say_how_to_follow(spec, overrides)
         return 0
@@ -101,11 +105,10 @@ def sweep(
 
 def _say_if_other_runs(spec: Experiment, planned: Sequence[Planned]) -> None:
     if not pictures.own_plan(spec, planned):
-        print(
+        terminal.say(
             f"The overrides make other runs than experiments/{spec.id}.yaml asks for, so they are not collected: its "
             f"claims were made for its own grid. To report on them, write an experiment of your own, in two lines: "
-            f"`base: {spec.id}` and `set: {{...}}` with these settings.",
-            flush=True,
+            f"`base: {spec.id}` and `set: {{...}}` with these settings."
         )
 
 
@@ -122,7 +125,7 @@ def collect(spec: Experiment, overrides: Sequence[str], results: Path) -> int:
         code = collect_and_report(spec, planned, results)
     missing = sum(records.read(records.folder(plan.run, plan.id)) is None for plan in planned)
     if missing:
-        print(f"{missing} of {len(planned)} runs are not finished: python -m resnet_repro.status {spec.id}")
+        print(f"{missing} of {costs.runs_in_words(len(planned))} not finished: python -m resnet_repro.status {spec.id}")
     return 1 if missing else code
 
 
@@ -135,7 +138,7 @@ def collect_and_report(spec: Experiment, planned: Sequence[Planned], results: Pa
         _say_if_other_runs(spec, planned)
         return 0
     taken, kept = collect_runs(own, results / spec.id / "data")
-    print(f"\n{taken} runs collected" + (f", {kept} kept from before" if kept else ""))
+    print(f"\n{costs.runs_in_words(taken)} collected" + (f", {kept} kept from before" if kept else ""))
     if mixed := mixture_in(results / spec.id / "data"):
         print(mixed)
     if not taken + kept:

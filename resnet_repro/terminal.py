@@ -1,6 +1,9 @@
 """What a command says of results at its end: the verdicts, yours beside ours, and the files to open."""
 
 import os
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +12,9 @@ from typing import Any
 from resnet_repro.analysis import tables
 from resnet_repro.analysis.beside import Beside, compare
 from resnet_repro.analysis.claims import Verdict, read_verdicts
-from resnet_repro.experiment import Experiment, ids
+from resnet_repro.experiment import Experiment, ids, load
 from resnet_repro.metrics import QUANTITIES
+from resnet_repro.planning import plan
 
 LONGEST_LIST = 40
 """Runs that are listed at the end of a sweep from the command line."""
@@ -54,9 +58,22 @@ def say_what_next(e: Experiment, missing: int, results: Path) -> None:
         return
     if e.smoke:
         print("\nEverything works: networks were trained, their measurements collected, figures and tables drawn.")
-    new = [name for name in ids() if name.endswith("-digits") and not (results / name / "data").exists()]
+    new = [name for name in ids() if name.endswith("-digits") and _unfinished(name, results)]
     first = [name for name in new if name.startswith("degradation")] or new
     print(f"next    {again('sweep', first[0])}" if first else "next    ask your own question: docs/ask.md")
+
+
+def _unfinished(name: str, results: Path) -> bool:
+    """Whether runs of the experiment are not in results yet."""
+    runs = results / name / "data" / "runs.csv"
+    collected = runs.read_text(encoding="utf-8", errors="replace") if runs.is_file() else ""
+    return not {p.id for p in plan(load(name))} <= {line.split(",")[0] for line in collected.splitlines()}
+
+
+def say(text: str) -> None:
+    """Prints a paragraph at once; a terminal's lines break between words, a log's do not."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    print(textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False), flush=True)
 
 
 def relative(path: Path) -> str:

@@ -4,9 +4,10 @@ A value's type is asked of the annotations alone, so that a new field is checked
 """
 
 import dataclasses
+import difflib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Union, get_args, get_origin
 
 WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "null", Any: "a value"}
@@ -63,6 +64,12 @@ def words(hint: Any) -> str:
 def shown(value: Any) -> str:
     """The value as a message shows it: in one line, cut where it is long."""
     return cut(repr(value))
+
+
+def nearest(value: Any, choices: Iterable[str]) -> str:
+    """` (did you mean 'tiny'?)` where one of the choices looks like the value; else nothing."""
+    near = difflib.get_close_matches(str(value)[:LONGEST], list(choices), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def cut(text: str) -> str:

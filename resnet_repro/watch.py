@@ -6,9 +6,10 @@ sweep goes on.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from resnet_repro import experiment, planning, progress, slurm
+from resnet_repro import experiment, planning, progress, running, slurm
 from resnet_repro.errors import UserError
 from resnet_repro.places import command
 
@@ -16,9 +17,11 @@ DEFAULT = "degradation-digits"
 
 
 def watch(name: str, overrides: Sequence[str] = ()) -> None:
-    """Shows the experiment's runs until all are finished."""
+    """Shows the experiment's runs, those of the sweep that runs now where it has other overrides, until all finish."""
     spec = experiment.load(name)
     planned = planning.plan(spec, overrides)
+    if not any("=" in text and not text.startswith("env.") for text in overrides):
+        planned = planning.plan(spec, [*running.overrides(name, Path(planned[0].run.env.runs_dir)), *overrides])
     with progress.shown(planned, spec, where=slurm.where, report_follows=False) as display:
         display.complete.wait()
 

@@ -74,6 +74,12 @@ def test_what_of_hydra_a_sweep_does_not_survive_is_refused(override):
     assert override.split("=")[0] in said
 
 
+def test_a_launcher_that_there_is_not_is_told_with_the_nearest_that_there_is():
+    assert "no 'slrum' (did you mean 'slurm'?); there are basic" in refusal(
+        lambda: check_hydra(["hydra/launcher=slrum"])
+    )
+
+
 def test_what_another_launcher_takes_is_planned_for_it():
     assert plan(load("tiny"), ["hydra.launcher.gpus_per_node=0"])
     check_hydra(["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0"])

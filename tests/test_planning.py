@@ -52,10 +52,12 @@ def test_one_run_written_in_two_ways_is_planned_once():
     assert len(expand([[["optim.lr=0.1"], ["optim.lr=1e-1"]], [["optim.lr=0.10", "model=resnet"]]])) == 1
 
 
-def test_a_list_in_a_list_is_one_value(written):
-    grid = [{"task": "digits", "optim.milestones": [[100, 200], [300], []]}]
-    planned = plan(read(written(grid=grid)))
-    assert [p.run.optim.milestones for p in planned] == [[100, 200], [300], []]
+@pytest.mark.parametrize(
+    ("values", "planned"), [([[100, 200], [300], []], [[100, 200], [300], []]), ([100, 200], [[100, 200]])]
+)
+def test_a_list_of_a_setting_that_is_a_list_is_one_value(written, values, planned):
+    made = plan(read(written(grid=[{"task": "digits", "optim.milestones": values}])))
+    assert [p.run.optim.milestones for p in made] == planned
 
 
 @pytest.mark.parametrize(

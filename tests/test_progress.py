@@ -423,6 +423,7 @@ def test_a_failing_body_ends_the_display_and_is_raised(tmp_path):
     assert done.returncode == 1
     assert "KeyError" in done.stderr
     assert done.stdout.splitlines()[-1][9:].startswith("1/2 runs done")
+    assert " left" not in done.stdout.splitlines()[-1], "nothing runs any more"
 
 
 def test_what_the_body_says_is_a_line_of_its_own(tmp_path):

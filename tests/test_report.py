@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import report
+from resnet_repro import report, terminal
 from resnet_repro.analysis.page import FIGURE_FILES
 from resnet_repro.errors import UserError, command
 from resnet_repro.experiment import load
@@ -259,3 +259,13 @@ def test_what_collect_writes_is_what_report_reads(tmp_path):
     (verdict,) = report.render("tiny", tmp_path / "results")
     assert (verdict.estimate, verdict.n, verdict.failed) == (60.5, 2, 2)
     assert "12345678" in (tmp_path / "results" / "tiny" / "README.md").read_text()
+
+
+def test_what_comes_next_is_an_experiment_that_is_not_finished_here(results, capsys, monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    runs = results / NAME / "data" / "runs.csv"
+    terminal.say_what_next(load("tiny"), 0, results)
+    runs.write_text("".join(runs.read_text().splitlines(keepends=True)[:-1]))
+    terminal.say_what_next(load("tiny"), 0, results)
+    commands = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
+    assert commands == ["batchnorm-digits", NAME]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import experiment, planning, records
+from resnet_repro import experiment, planning, records, running
 from resnet_repro.metrics import METRICS, SHARES
 
 
@@ -32,6 +32,16 @@ def test_before_anything_has_begun_it_waits_ends_by_itself_once_all_is_done(tmp_
     output, errors = watching.communicate(timeout=60)
     assert output.splitlines()[-1][9:] == "8/8 runs done, 100 % of the work, 0 running"
     assert (watching.returncode, errors) == (0, "")
+
+
+def test_it_shows_the_runs_of_a_sweep_with_other_settings_that_goes_on(tmp_path):
+    finish(tmp_path)
+    with running.told("tiny", ["optim.steps=41", "hydra.launcher.slots=1", "seed=1"], tmp_path):
+        watching = start(tmp_path, "tiny")
+        assert "Nothing runs now" in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert "0/4 runs done" in watching.communicate(timeout=60)[0]
+    assert running.overrides("tiny", tmp_path) == []
 
 
 def test_ctrl_c_ends_the_watching_and_is_no_failure(tmp_path):

@@ -71,6 +71,8 @@ class Display:
     def look(self) -> None:
         """Brings the view up to date."""
         self.view.snapshot = self.watch.look()
+        if not self.view.snapshot.running and self.view.hint != SWEEPING[0]:  # nothing says that any will run
+            self.view.snapshot.left = None
         self.view.notes = list(self.said)
         if self.watch.began is not None and self.view.waiting == SWEEPING[1]:
             self.view.waiting = "The next runs are about to start."
@@ -133,6 +135,7 @@ def _show_lines(display: Display) -> None:
         if time.monotonic() - printed >= PLAIN_SECONDS and (snapshot.done != done or snapshot.running):
             _print_line(display)
             printed, done = time.monotonic(), snapshot.done
+    display.view.hint = ""
     display.look()
     _print_line(display)
 
@@ -217,8 +220,9 @@ def _curves(view: View) -> list[Curve]:
 def _show_last(display: Display, report_follows: bool) -> None:
     """What stays on the terminal: the table, the claims, what was said."""
     view = display.view
+    view.curves, view.hint, view.waiting = [], "", ""
     display.look()
-    view.curves, view.notes, view.hint, view.waiting = [], [], "", ""
+    view.notes, view.snapshot.left = [], None
     for seen in view.snapshot.runs:
         seen.active = False
     view.leanings = [] if display.complete.is_set() and report_follows else display.claims.lean(display.watch.records)

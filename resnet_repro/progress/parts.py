@@ -170,7 +170,8 @@ def curve(view: View, width: int, height: int, coloured: bool) -> list[Text]:
     steps = max(1, *(seen.plan.run.optim.steps for seen, _ in curves))
     highest = max(y for _, points in curves for _, y in points)
     top = next(limit for limit in (5, 10, 20, 50, 100) if highest <= limit or limit == 100)
-    title = Text(f"{QUANTITIES[view.curve_metric].head}, %", style="bold")
+    quantity = QUANTITIES[view.curve_metric]
+    title = Text(f"{quantity.head}, {quantity.subhead}, {quantity.unit}", style="bold")
     for (seen, _), colour in zip(curves, COLOURS, strict=False):
         title.append(f"  {short(seen.plan.id)}", style=colour)
     tall = max(height - 2, 2)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from resnet_repro.costs import clock, duration
+from resnet_repro.costs import clock, duration, runs_in_words
 from resnet_repro.progress import parts
 from resnet_repro.progress.parts import View, bar, cut, short
 from resnet_repro.progress.state import Snapshot
@@ -24,7 +24,7 @@ def line(snapshot: Snapshot) -> str:
     seen = snapshot.running
     named = [f"{short(one.plan.id)} {100 * one.fraction:.0f} %" for one in seen[:4]]
     said = [
-        f"{snapshot.done}/{len(snapshot.runs)} runs done",
+        f"{snapshot.done}/{runs_in_words(len(snapshot.runs))} done",
         f"{100 * snapshot.work:.0f} % of the work",
         f"{len(seen)} running" + (f" ({', '.join(named)})" if named else ""),
         _end(snapshot),
@@ -74,7 +74,8 @@ class Screen:
         """Two lines: what it is, how far, the clock; a bar, the time left."""
         seen = view.snapshot
         done, running = seen.done, len(seen.running)
-        counts = f"{done} of {len(seen.runs)} runs done, {running} running, {len(seen.runs) - done - running} to go"
+        left = len(seen.runs) - done - running
+        counts = f"{done} of {runs_in_words(len(seen.runs))} done, {running} running, {left} to go"
         now = time.strftime("%H:%M:%S")
         first = cut(Text(view.title, style="bold"), max(width - len(counts) - len(now) - 4, 8))
         first.append("  " + counts, style="not bold")

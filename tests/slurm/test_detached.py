@@ -48,4 +48,4 @@ def test_submit_follow_and_collect(start: Start, tmp_path: Path):
 def test_collecting_too_early_says_what_is_missing(start: Start):
     code, output = start("resnet_repro.sweep", "tiny", "--collect", *RESULTS, QUIET).end()
     assert code == 1
-    assert "8 of 8 runs are not finished: python -m resnet_repro.status tiny" in output
+    assert "8 of 8 runs not finished: python -m resnet_repro.status tiny" in output
