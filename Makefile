@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXP := degradation-digits
 LAUNCHER := local
 OVERRIDES :=
+RESULTS := results
 EXPS := degradation,batchnorm,shortcut-scale
 MINUTES :=
 ALL :=
@@ -39,9 +40,10 @@ endif
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
-	@echo; echo 'EXP=<experiment>  LAUNCHER=<launcher>  OVERRIDES="key=value ..."  pass through, for example'
+	@echo; echo 'EXP, LAUNCHER, OVERRIDES and RESULTS pass through, for example'
 	@echo '  make sweep EXP=degradation LAUNCHER=slurm OVERRIDES="seed=0,1"'
-	@echo; echo "experiments: $(basename $(notdir $(wildcard experiments/*.yaml)))"
+	@echo '  make paper EXP=degradation-digits RESULTS=results/local'
+	@echo; echo "experiments: $(basename $(notdir $(wildcard experiments/*.yaml)))" | fold -s -w 78
 
 setup: $(VENV)/.installed ## create .venv with the pinned versions
 
@@ -57,13 +59,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m uv pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
 	@printf '%s' "$(CURDIR)" > $@
 
-sweep: setup ## train what is missing of EXP, collect, report, print the verdicts
+sweep: setup ## train what is missing of EXP, collect, report, say the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
 
-watch: setup ## the live screen of EXP while it is swept elsewhere (another terminal, a cluster)
+watch: setup ## the live screen of EXP while it is swept elsewhere
 	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
 
-campaign: setup ## EXPS one after the other, in slices of MINUTES: repeat it until all is done
+campaign: setup ## EXPS in turn, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) env.engine=$(ENGINE) $(OVERRIDES)
 
@@ -73,28 +75,28 @@ plan: setup ## what EXP would train, and what it should cost (ALL=1: run by run)
 collect: setup ## collect and report what is finished of EXP, train nothing
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --collect $(OVERRIDES)
 
-status: setup ## finished, running and missing runs of every experiment, or of the EXP given
+status: setup ## finished, running, missing runs of all experiments, or of EXP
 	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES) || $(UNREAD)
 
 report: setup ## render results/ and results/local/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report
 
-publish: setup ## for maintainers: take what was measured here of EXP to results/, if others can make it again
+publish: setup ## for maintainers: take what was measured of EXP to results/
 	@$(BIN)/python -m resnet_repro.publish $(EXP)
 
-doctor: setup ## does this machine compute what it should: versions, device, locks, disk, W&B, bf16, layers
+doctor: setup ## does this machine compute what it should
 	@$(BIN)/python -m resnet_repro.doctor $(OVERRIDES)
 
 verify: setup ## render every committed result again and compare byte for byte
 	@$(BIN)/python -m resnet_repro.report --verify
 
-paper: setup ## a short article on all results, or on the EXP given, in results/paper/ (needs TeX for its PDF file)
-	@$(BIN)/python -m resnet_repro.article $(if $(filter-out file,$(origin EXP)),$(EXP))
+paper: setup ## an article on RESULTS, or EXP of them, in RESULTS/paper/ (TeX)
+	@$(BIN)/python -m resnet_repro.article $(if $(filter-out file,$(origin EXP)),$(EXP)) --results $(RESULTS)
 
 test: setup ## the test suite (but for test-slurm)
 	@$(BIN)/python -m pytest -n auto -m "not slurm"
 
-test-slurm: setup ## the tests on a real Slurm on loopback (skipped, saying so, where it is not installed)
+test-slurm: setup ## the tests on a real Slurm, skipped where none is installed
 	@$(BIN)/python -m pytest -m slurm -rs tests/slurm
 
 docs: setup ## build docs/ with the results into site/, and check every link
@@ -104,7 +106,7 @@ check: setup ## format, lint, types, import contracts
 	@$(BIN)/python -m ruff format --check . && $(BIN)/python -m ruff check . && $(BIN)/python -m mypy
 	@$(BIN)/python -c 'from importlinter.cli import lint_imports_command as run; run()'
 
-bench: setup ## measure engines, curves, overhead, start-up and report time; writes benchmarks/results/
+bench: setup ## measure speed and overhead; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
 wandb-sync: setup ## upload the runs that W&B has not seen yet

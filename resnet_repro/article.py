@@ -1,7 +1,7 @@
-"""A short article on the committed results: `python -m resnet_repro.article [ID] [--results DIR]`.
+"""A short article on results, the committed ones or your own: `python -m resnet_repro.article [ID] [--results DIR]`.
 
-Writes results/paper/article.tex and references.bib, from the results alone, and with pdflatex the PDF file. With the
-name of an experiment the article is on it alone, in results/paper/<id>.tex.
+Writes <results>/paper/article.tex and references.bib, from the results alone, and with pdflatex the PDF file. With the
+name of an experiment the article is on it alone, in <results>/paper/<id>.tex.
 """
 
 import argparse
@@ -28,8 +28,8 @@ def write(names: Sequence[str], results: Path) -> Path:
         report.render(name, results)
     if not every or not set(names) <= set(every):
         raise UserError(
-            f"no data in {results} for {', '.join(names) or 'any experiment'}: an article is made of what is "
-            "committed, and `make publish EXP=...` takes a finished sweep there"
+            f"no data in {results} for {', '.join(names) or 'any experiment'}: that is where what is committed "
+            "lies, and what you measured lies in results/local (make paper RESULTS=results/local)"
         )
     folder = results / "paper"
     folder.mkdir(exist_ok=True)

@@ -46,7 +46,8 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
     left = [one for one in planned if states[one.id] in UNFINISHED]
     side = f" in {len(formed)} packs" if len(formed) < len(planned) else ""
     print(f"\n{runs_in_words(len(planned))}{side}: {estimate(planned, costs, slots)}")
-    print(f"{len(left)} to train: {estimate(left, costs, slots)}")
+    if len(left) < len(planned):
+        print(f"{len(left)} to train: {estimate(left, costs, slots)}")
 
 
 def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:

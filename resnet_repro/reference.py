@@ -10,8 +10,8 @@ from resnet_repro.config import Run
 from resnet_repro.settings import GROUPS, compose, known_fields, known_keys, options
 
 HEAD = """\
-Train one run:    python -m resnet_repro.train model=resnet model.depth=56 seed=3
-Several, with -m: python -m resnet_repro.train -m model=plain,resnet seed=0,1,2
+One run:  python -m resnet_repro.train model=resnet model.depth=56 seed=3
+Several:  python -m resnet_repro.train -m model=plain,resnet seed=0,1,2
 
 A finished run is not trained again; an interrupted one goes on where it was.
 --cfg job prints the settings as YAML, --hydra-help what Hydra itself can do.

@@ -57,7 +57,7 @@ def say_what_next(e: Experiment, missing: int, results: Path) -> None:
         print(f"next    {again('sweep', e.id)}    {missing} of its runs are missing")
         return
     if e.smoke:
-        print("\nEverything works: networks were trained, their measurements collected, figures and tables drawn.")
+        say("Everything works: networks were trained, their measurements collected, figures and tables drawn.")
     new = [name for name in ids() if name.endswith("-digits") and _unfinished(name, results)]
     first = [name for name in new if name.startswith("degradation")] or new
     print(f"next    {again('sweep', first[0])}" if first else "next    ask your own question: docs/ask.md")

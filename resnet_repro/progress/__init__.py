@@ -100,7 +100,7 @@ def shown(
     claims are left out of the last screen of a sweep that is complete, since its report comes next.
     """
     known = costs.known(Path(planned[0].run.env.runs_dir))
-    claims = Claims(experiment, planned)
+    claims = Claims(None if experiment and experiment.smoke else experiment, planned)
     alone = short(planned[0].id) if len(planned) == 1 else planned[0].run.env.group
     title = experiment.id if experiment is not None else alone
     # A copy of the output, since a run in this process may redirect its own.

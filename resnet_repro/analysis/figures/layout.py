@@ -22,6 +22,7 @@ TOP, BOTTOM, BETWEEN, GAP = 1.6, 3.1, 2.3, 0.8  # ems above the panels, below, b
 NUMBERS = 2.6  # ems for the numbers of the y axis
 LEADER = 1.2  # ems between the axes and a label
 LINE = 1.2  # ems from line to line
+INNER = 0.9  # of the width of a panel: a line that ends before has its leader outside of it only
 TICKS, FINE_TICKS = (0, 1, 5, 10, 20, 40, 60, 80, 100), (0, 0.5, 1, 2, 5, 10, 20)
 
 
@@ -118,6 +119,7 @@ def label_ends(panels: Panels, ax: "Axes", ends: Sequence[tuple[float, float, st
     style: Any = {"transform": ax.transAxes, "fontsize": size}
     for i, place in zip(order, places, strict=True):
         (x, y), colour = at[i], ends[i][3]
+        x = x if x > INNER else near  # a leader across the panel would look like data
         leader = {"color": colour, "linewidth": 0.08 * size, "linestyle": ":", "transform": ax.transAxes}
         ax.plot([x, max(x, near), far], [y, y, place], clip_on=False, **leader)
         ax.text(words, place, ends[i][2], color=colour, va="center_baseline", **style)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from resnet_repro.analysis import published
 from resnet_repro.analysis.figures import layout, style
 from resnet_repro.analysis.frames import Measured, cells
+from resnet_repro.analysis.words import enumerated, named
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import ERRORS, QUANTITIES, of_diverged
@@ -86,7 +87,7 @@ def _words(figure: Figure, inside: list[dict[str, Any]], hues: list[Any]) -> lay
     metric, *others = figure.y
     y = layout.y_label("error" if others else style.short([metric])[metric], metric, figure.scale)
     return layout.Words(
-        titles=[", ".join(style.named(k, v) for k, v in panel.items()) for panel in inside],
+        titles=[", ".join(named(k, v) for k, v in panel.items()) for panel in inside],
         y=[y] * len(inside),
         x="step",
         ends=[style.label(figure.hue, value) for value in hues],
@@ -132,7 +133,7 @@ def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
     """What is drawn, in words that need no others."""
     n = drawn.loc[drawn["source"] == "measured", "n"]
     dashes = {"--": "dashed", "-": "solid"}
-    metrics = style.listed([f"{QUANTITIES[m].words} ({dashes[_dashes(m)]})" for m in figure.y])
+    metrics = enumerated([f"{QUANTITIES[m].words} ({dashes[_dashes(m)]})" for m in figure.y])
     means = f"Lines are means over {style.seeds_in_words(n)}, bars at some steps go from the lowest to the highest seed"
     counts = "counts as 100 %" if figure.y[0] in ERRORS else "is left out"
     sentences = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.analysis.claims import best, mean_of
 from resnet_repro.analysis.figures import layout, style
 from resnet_repro.analysis.frames import Measured, cells
+from resnet_repro.analysis.words import enumerated, named
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
 from resnet_repro.metrics import QUANTITIES
@@ -90,7 +91,7 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
 
 def _words(figure: Figure, inside: list[tuple[str, dict[str, Any]]], palette: dict[Any, Any]) -> layout.Words:
     words, alone = style.short(figure.y), len(figure.y) == 1
-    titles = [", ".join(style.named(k, v) for k, v in cell.items()) for _, cell in inside]
+    titles = [", ".join(named(k, v) for k, v in cell.items()) for _, cell in inside]
     return layout.Words(
         titles=[title or ("" if alone else words[metric]) for title, (metric, _) in zip(titles, inside, strict=True)],
         y=[layout.y_label(words[m] if cell or alone else "error", m, figure.scale) for m, cell in inside],
@@ -178,7 +179,7 @@ def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
         f"lines join the means over {style.seeds_in_words(drawn['n'])}, bars are their 95 % t intervals, cut to 0..100"
     )
     sentences = [
-        style.what(figure, measured, style.listed([QUANTITIES[metric].words for metric in figure.y])),
+        style.what(figure, measured, enumerated([QUANTITIES[metric].words for metric in figure.y])),
         "Every dot is a seed; " + (means if drawn["n"].max() > 1 else "there is one each"),
         *(meaning for mark, (_, meaning) in MARKS.items() if mark in used and meaning),
         *_rates(figure, drawn),
@@ -194,6 +195,6 @@ def _rates(figure: Figure, drawn: "pd.DataFrame") -> list[str]:
     for line, dots in cells(drawn, [k for k in keys(figure) if k != "depth"]):
         rates = dots.drop_duplicates("depth").sort_values("depth")
         each = [f"{lr:g} at {depth}" for lr, depth in zip(rates["lr"], rates["depth"], strict=True)]
-        where = ", ".join(style.named(k, v) for k, v in line.items())
+        where = ", ".join(named(k, v) for k, v in line.items())
         lines.append(f"{where} " + (", ".join(each) if rates["lr"].nunique() > 1 else f"{rates['lr'].iloc[0]:g}"))
     return [f"Learning rate, where several were tried that with the lowest mean validation error: {'; '.join(lines)}"]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis.frames import Measured, text
+from resnet_repro.analysis import words
+from resnet_repro.analysis.frames import Measured
 from resnet_repro.experiment import FIGURE_SIZES
 from resnet_repro.experiment import Figure as Drawing
 from resnet_repro.metrics import QUANTITIES
@@ -161,24 +162,18 @@ def _light_to_dark(place: float) -> Any:
 
 # Words ---------------------------------------------------------------------------------------------------------
 
-NAMES = {"model": {"plain": "plain net", "resnet": "ResNet"}, "norm": {"batch": "batch norm", "none": "no norm"}}
-SYMBOLS = {"shortcut_scale": "λ"}
-
-
-def named(column: str, value: Any) -> str:
-    """A value with what it is a value of, as a panel or a caption says it: `plain net`, `depth 56`, `λ = 0.5`."""
-    equals = " = " if column in SYMBOLS else " "
-    return NAMES.get(column, {}).get(value) or f"{SYMBOLS.get(column, column)}{equals}{text(value)}"
+ALONE = ("model", "norm")
+"""Columns whose values say what they are."""
 
 
 def label(column: str, value: Any) -> str:
     """A value as the end of its line says it, under the `heading` of its column: `plain net`, `56`, `0.5`."""
-    return NAMES.get(column, {}).get(value) or text(value)
+    return words.named(column, value) if column in ALONE else words.value(column, value)
 
 
 def heading(column: str) -> str:
     """What stands above the labels of a column whose values do not say what they are."""
-    return "" if column in NAMES else SYMBOLS.get(column, column)
+    return "" if column in ALONE else words.setting(column)
 
 
 def short(metrics: Sequence[str]) -> dict[str, str]:
@@ -206,8 +201,3 @@ def seeds_in_words(n: "pd.Series") -> str:
     """`5 seeds`, or `3 to 5 seeds`."""
     few, many = int(n.min()), int(n.max())
     return f"{many} seed{'s' * (many != 1)}" if few == many else f"{few} to {many} seeds"
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
