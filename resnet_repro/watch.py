@@ -20,7 +20,7 @@ def watch(name: str, overrides: Sequence[str] = ()) -> None:
     """Shows the experiment's runs, those of the sweep that runs now where it has other overrides, until all finish."""
     spec = experiment.load(name)
     planned = planning.plan(spec, overrides)
-    if not any("=" in text and not text.startswith("env.") for text in overrides):
+    if all(text.startswith("env.") for text in overrides):
         planned = planning.plan(spec, [*running.overrides(name, Path(planned[0].run.env.runs_dir)), *overrides])
     with progress.shown(planned, spec, where=slurm.where, report_follows=False) as display:
         display.complete.wait()
