@@ -31,7 +31,7 @@ def printed(capsys, planned, costs=None, **options):
 def test_in_a_pipe_every_run_has_its_line_with_its_overrides(planned, capsys):
     lines = printed(capsys, planned)
     assert all(any(line.startswith(plan.id) and " ".join(plan.overrides) in line for line in lines) for plan in planned)
-    assert "8 to train: how long is not known: nothing like it was measured yet" in lines
+    assert "8 runs: how long is not known: nothing like it was measured yet" in lines
 
 
 def test_a_narrow_terminal_shows_a_line_for_each_cell(planned, capsys, narrow):

@@ -164,6 +164,8 @@ def _light_to_dark(place: float) -> Any:
 
 ALONE = ("model", "norm")
 """Columns whose values say what they are."""
+LONGEST_HEADING = 14
+"""Characters: a longer one would take its room from the panels."""
 
 
 def label(column: str, value: Any) -> str:
@@ -173,7 +175,8 @@ def label(column: str, value: Any) -> str:
 
 def heading(column: str) -> str:
     """What stands above the labels of a column whose values do not say what they are."""
-    return "" if column in ALONE else words.setting(column)
+    head = words.setting(column)
+    return "" if column in ALONE else head if len(head) <= LONGEST_HEADING else column
 
 
 def short(metrics: Sequence[str]) -> dict[str, str]:
