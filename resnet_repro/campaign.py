@@ -41,7 +41,7 @@ def _announce(plans: dict[str, list[planning.Planned]], options: argparse.Namesp
     slots = costs.at_once(options.launcher, options.overrides)
     for name, planned in plans.items():
         left = costs.unfinished(planned)
-        words = costs.estimate(left, costs.known(Path(planned[0].run.env.runs_dir)), slots)
+        words = costs.estimate(left, costs.known(Path(planned[0].run.env.runs_dir), here=slots is not None), slots)
         print(f"{name}: {len(left)} of {costs.runs_in_words(len(planned))} to train, {words}")
 
 

@@ -11,9 +11,9 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from typing import Any
 from resnet_repro import records
 from resnet_repro.config import Run, cost
 from resnet_repro.experiment import Experiment
-from resnet_repro.machine import cores, device, visible_gpus
+from resnet_repro.machine import cores, device, slowness, visible_gpus
 from resnet_repro.planning import Planned, in_order
 from resnet_repro.project import COMMITTED, LOCAL
 
@@ -49,13 +49,15 @@ class Prediction:
     seconds: float
     device: str
     exact: bool
+    slowness: float = 1.0  # by which the seconds were scaled from that device to this machine
 
 
 @dataclass(frozen=True)
 class Source:
-    """Timings from one place, by the data that the runs saw."""
+    """Timings from one place, by the data that the runs saw. slowness: of this machine beside the one they are from."""
 
     timings: Sequence[Timing]
+    slowness: Callable[[], float] = lambda: 1.0
 
     @cached_property
     def by_id(self) -> dict[str, Timing]:
@@ -73,14 +75,18 @@ class Source:
         """The run's own time, else the time of its nearest in cost, scaled by cost; None without any like it."""
         alike = self.by_data.get(run.data.title)
         if name in self.by_id:
-            return Prediction(self.by_id[name].seconds, self.by_id[name].device, exact=True)
+            return self._here(self.by_id[name].seconds, self.by_id[name].device, exact=True)
         if not alike:
             return None
         nearest = min(alike, key=lambda other: abs(math.log(cost(run) / other)))
         if not 1 / ALIKE <= cost(run) / nearest <= ALIKE:
             return None
         seconds = fmean(timing.seconds for timing in alike[nearest]) * cost(run) / nearest
-        return Prediction(seconds, alike[nearest][0].device, exact=False)
+        return self._here(seconds, alike[nearest][0].device, exact=False)
+
+    def _here(self, seconds: float, device: str, exact: bool) -> Prediction:
+        slowness = self.slowness()
+        return Prediction(seconds * slowness, device, exact, slowness)
 
 
 @dataclass(frozen=True)
@@ -102,10 +108,18 @@ class Costs:
         return [cost(plan.run) for plan in planned], False
 
 
-def known(runs_dir: Path, results: Sequence[Path] = (LOCAL, COMMITTED)) -> Costs:
-    """What was measured: in runs_dir, then in each of the results folders, by default the user's, then the authors'."""
-    collected = [sorted(folder.glob("*/data/runs.csv")) for folder in results]
-    return Costs([Source(list(_of_records(runs_dir))), *(Source(list(_of_tables(paths))) for paths in collected)])
+def known(runs_dir: Path, results: Sequence[Path] = (LOCAL, COMMITTED), here: bool = False) -> Costs:
+    """What was measured: in runs_dir, then in each of the results folders, by default the user's, then the authors'.
+
+    here: the runs are for this machine; its speed is tried then, and what the authors measured is scaled by it.
+    """
+    own, committed = (
+        [Source(list(_of_tables(sorted(folder.glob("*/data/runs.csv"))))) for folder in part]
+        for part in (results[:-1], results[-1:])
+    )
+    if here and not visible_gpus():
+        committed = [replace(source, slowness=slowness) for source in committed]
+    return Costs([Source(list(_of_records(runs_dir))), *own, *committed])
 
 
 def _of_records(runs_dir: Path) -> Iterator[Timing]:
@@ -182,7 +196,9 @@ def _origin(predicted: Sequence[Prediction]) -> str:
     """Where the seconds come from, in honest words."""
     there, _ = Counter(p.device for p in predicted).most_common(1)[0]
     word = "measured" if all(p.exact for p in predicted) else "estimated from runs measured"
-    return f"{word} on {there}" + ("" if there == device() else f"; here it is {device()}, which may differ")
+    told = f"{word} on {there}" + ("" if there == device() else f"; here it is {device()}, which may differ")
+    scales = {p.slowness for p in predicted} - {1.0}
+    return told + (f", times {max(scales):.1f} for this machine as a trial found it now" if scales else "")
 
 
 def announcement(

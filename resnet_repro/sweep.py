@@ -79,8 +79,9 @@ def sweep(
     """Plans, trains what is missing through Hydra, collects and reports; returns the exit code."""
     planned = planning.plan(spec, overrides)
     memory.check((plan.run for plan in planned), launcher)
-    known = costs.known(Path(planned[0].run.env.runs_dir))
-    for line in costs.announcement(spec, planned, known, costs.at_once(launcher, overrides), results):
+    slots = costs.at_once(launcher, overrides)
+    known = costs.known(Path(planned[0].run.env.runs_dir), here=slots is not None)
+    for line in costs.announcement(spec, planned, known, slots, results):
         terminal.say(line)
     _say_if_other_runs(spec, planned)
     sweeper = [f"hydra.sweeper.experiment={spec.id}", f"hydra.sweeper.results={planning.override_text(str(results))}"]
@@ -173,7 +174,7 @@ def _run(spec: Experiment, options: argparse.Namespace) -> int:
         planned = planning.plan(spec, options.overrides)
         memory.check((plan.run for plan in planned), options.launcher)
         slots = costs.at_once(options.launcher, options.overrides)
-        known = costs.known(Path(planned[0].run.env.runs_dir))
+        known = costs.known(Path(planned[0].run.env.runs_dir), here=slots is not None)
         listing.plan(planned, known, slots, options.all)
         if not options.overrides:
             listing.claims(spec, planned)

@@ -104,6 +104,21 @@ def test_an_estimate_says_how_it_is_known(planned, monkeypatch):
     assert costs.estimate([], Costs([Source(timings)]), 2) == "nothing to do"
 
 
+def test_what_others_measured_is_scaled_to_this_machine_and_what_was_measured_here_is_not(
+    planned, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(costs, "slowness", lambda: 2.5)
+    monkeypatch.setattr(costs, "visible_gpus", lambda: [])
+    write(tmp_path / "results/tiny/data/runs.csv", [row(plan, 4.0) for plan in planned])
+    write(tmp_path / "results/local/tiny/data/runs.csv", [row(planned[0], 3.0)])
+    folders = [tmp_path / "results" / "local", tmp_path / "results"]
+    here, elsewhere = (costs.known(tmp_path / "runs", folders, here=here) for here in (True, False))
+    assert [here.predict(plan).seconds for plan in planned] == [3.0] + [10.0] * 7
+    assert [elsewhere.predict(plan).seconds for plan in planned] == [3.0] + [4.0] * 7
+    assert "times 2.5 for this machine as a trial found it now" in costs.estimate(planned, here, 1)
+    assert "times" not in costs.estimate(planned, elsewhere, 1)
+
+
 def test_what_is_announced_names_runs_time_places_and_how_to_stop(planned, tmp_path: Path, monkeypatch):
     spec = experiment.load("tiny")
     write(tmp_path / "results/tiny/data/runs.csv", [row(plan, 30.0) for plan in planned])

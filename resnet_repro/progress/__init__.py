@@ -99,7 +99,7 @@ def shown(
     go side by side, where that is known. where: says where the run in a folder is trained. report_follows: the
     claims are left out of the last screen of a sweep that is complete, since its report comes next.
     """
-    known = costs.known(Path(planned[0].run.env.runs_dir))
+    known = costs.known(Path(planned[0].run.env.runs_dir), here=at_once is not None)
     claims = Claims(None if experiment and experiment.smoke else experiment, planned)
     alone = short(planned[0].id) if len(planned) == 1 else planned[0].run.env.group
     title = experiment.id if experiment is not None else alone
