@@ -110,7 +110,7 @@ def test_what_others_measured_is_scaled_to_this_machine_and_what_was_measured_he
     monkeypatch.setattr(costs, "slowness", lambda: 2.5)
     monkeypatch.setattr(costs, "visible_gpus", lambda: [])
     write(tmp_path / "results/tiny/data/runs.csv", [row(plan, 4.0) for plan in planned])
-    write(tmp_path / "results/local/tiny/data/runs.csv", [row(planned[0], 3.0)])
+    write(tmp_path / "results/local/tiny/data/runs.csv", [row(planned[0], 3.0, data="CIFAR-10")])
     folders = [tmp_path / "results" / "local", tmp_path / "results"]
     here, elsewhere = (costs.known(tmp_path / "runs", folders, here=here) for here in (True, False))
     assert [here.predict(plan).seconds for plan in planned] == [3.0] + [10.0] * 7
