@@ -141,6 +141,7 @@ def _cases(device: str) -> list[numerics.Case]:
     nets = [small | {"residual": False}, small | {"shortcut_subsample": "avgpool"}]
     nets += [small | {"shortcut": shortcut, "width": width} for shortcut in "ABC" for width in (2, 4, 8, 16)]
     nets += [small | {"norm": norm} for norm in ("group", "none")] + [small | {"ghost_batch": 64}]
+    nets += [small | {"shortcut_pad": "split"}, bottleneck | {"stride_on": "1x1"}]
     nets += [bottleneck | {"order": order} for order in _choices("order")]
     nets += [small | {"activation": activation} for activation in _choices("activation")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]

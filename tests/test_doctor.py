@@ -1,8 +1,11 @@
 """What the doctor says of a machine, sound and not, in lines that a terminal of 80 columns holds."""
 
+from dataclasses import fields
+
 import pytest
 
 from resnet_repro import doctor, records
+from resnet_repro.config import Model
 from resnet_repro.doctor import Finding
 from resnet_repro.probes import numerics
 from resnet_repro.settings import compose
@@ -22,6 +25,17 @@ def test_every_look_is_taken_and_a_sound_machine_ends_with_code_0(run, monkeypat
     said = [line.split()[1] for line in lines if line.startswith(("ok", "warning", "wrong"))]
     assert said == ["versions", "device", "locks", "disk", "W&B", "bf16", "numbers"]
     assert max(map(len, lines)) <= 80
+
+
+def test_every_kind_of_network_is_looked_at():
+    seen = {}
+    for case in doctor._cases("cpu"):
+        for name, value in ({"family": case.family} | case.net).items():
+            seen.setdefault(name, set()).add(value)
+    choices = {leaf.name: leaf for leaf in fields(Model) if "choices" in leaf.metadata}
+    of_layers = set(choices) - {"init", "fan", "scale_on"}  # which change numbers and no layer
+    for name in of_layers:
+        assert seen[name] | {choices[name].default} == set(choices[name].metadata["choices"]), name
 
 
 def test_one_thing_wrong_ends_with_code_1_and_its_remedy(run, capsys):

@@ -140,6 +140,19 @@ def test_a_setting_without_a_value_is_a_value_like_others(measure, tmp_path):
         figures.numbers(Figure("f", "error_by_depth", ["test_error"]), measured)
 
 
+def test_a_line_that_ends_early_has_no_leader_across_the_panel(measure):
+    def outcome(settings):
+        return None if settings["model"] == "plain" and settings["depth"] == 110 else {"errors": 5.0}
+
+    measured, _ = measure({"model": ["plain", "resnet"], "model.depth": [8, 20, 110], "seed": SEEDS}, outcome)
+    figure = Figure("f", "error_by_depth", ["test_error"], hue="model")
+    with style.style(style.SIZES[0]):
+        (ax,) = seed_errors.draw(figure, figures.numbers(figure, measured), measured, style.SIZES[0]).axes
+        leaders = [line for line in ax.lines if line.get_linestyle() == ":"]
+        assert len(leaders) == 2
+        assert min(x for line in leaders for x in line.get_xdata()) > 0.9
+
+
 def test_a_panel_without_a_measurement_stays_empty(measure, tmp_path):
     def outcome(settings):
         exact = None if settings["norm"] == "none" else 3.0
