@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from resnet_repro import records
-from resnet_repro.config import Run, cost
+from resnet_repro.config import Model, Run, cost, cost_of, side_of
 from resnet_repro.experiment import Experiment
 from resnet_repro.machine import cores, device, slowness, visible_gpus
 from resnet_repro.planning import Planned, in_order
@@ -127,29 +127,33 @@ def _of_records(runs_dir: Path) -> Iterator[Timing]:
     for path in sorted(runs_dir.glob("*/record.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            where, config = record["provenance"], record["config"]
-            parts = {**config["model"], **config["optim"], "data": config["data"]["title"], **where}
-            row = {**parts, "run_id": record["run_id"], "diverged_step": record["diverged_step"]}
+            config = record["config"]
+            parts = {**config["data"], **config["model"], **config["optim"], **record["provenance"], **record}
         except (OSError, ValueError, KeyError, TypeError):  # records.read will say so
             continue
-        yield from _timing(row)
+        yield from _timing(parts | {"data": config["data"]["title"]})
 
 
 def _of_tables(paths: Iterable[Path]) -> Iterator[Timing]:
     for path in paths:
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             for row in csv.DictReader(file):
-                with suppress(ValueError, KeyError, TypeError):  # damaged; who reports on it says so
-                    yield from _timing(row)
+                yield from _timing({**row, "residual": row.get("model") != "plain"})
 
 
 def _timing(row: dict[str, Any]) -> Iterator[Timing]:
-    """The timing in a row of runs.csv (or the like), if there is one."""
+    """The timing in a row of runs.csv (or the like), if there is one; who reports on a damaged one says so.
+
+    What it does not say of a network was at its default. runs.csv knows a data set by its title only.
+    """
     if row.get("seconds") in (None, ""):
         return
-    size = float(row["depth"]) * float(row["width"]) * float(row["batch"]) * max(float(row["steps"]), 1)
-    where, diverged = row.get("device") or "unknown device", row.get("diverged_step") not in (None, "")
-    yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), where, diverged)
+    with suppress(ValueError, KeyError, TypeError):
+        model = {name: type(default)(row.get(name) or default) for name, default in vars(Model()).items() if default}
+        side = side_of(row.get("name") or row["data"])
+        size = cost_of(model | {"residual": row.get("residual", True)}, side, float(row["batch"]), float(row["steps"]))
+        where, diverged = row.get("device") or "unknown device", row.get("diverged_step") not in (None, "")
+        yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), where, diverged)
 
 
 # Plans ---------------------------------------------------------------------------------------------------------

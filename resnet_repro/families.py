@@ -1,6 +1,7 @@
 """The families of networks, each with the depths it has: a table without torch, for planning as for building."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 BLOCKS = ("basic", "bottleneck")
@@ -14,11 +15,14 @@ class Family(NamedTuple):
     stages: from depth and kind of block to the number of blocks in each stage; None for a depth that it does not have.
     depths: those it has, in words, by kind of block.
     reduction: by how much the stem divides the height and width of an image, before the first stage.
+    kernel, stride: of the stem's convolution.
     """
 
     stages: Callable[[int, str], list[int] | None]
     depths: dict[str, str]
     reduction: int
+    kernel: int = 3
+    stride: int = 1
 
 
 def _cifar(depth: int, block: str) -> list[int] | None:
@@ -50,6 +54,8 @@ FAMILIES = {
         lambda depth, block: _IMAGENET.get((block, depth)),
         {"basic": "18 or 34 with basic blocks", "bottleneck": "50, 101 or 152 with bottlenecks"},
         reduction=4,
+        kernel=7,
+        stride=2,
     ),
 }
 
@@ -65,3 +71,65 @@ def stages(family: str, depth: int, block: str) -> list[int]:
 def wrong_depth(family: str, depth: int, block: str) -> str:
     """What is wrong with a depth, in words."""
     return f"depth must be {FAMILIES[family].depths[block]}, got {depth}: choose one of these"
+
+
+class Work(NamedTuple):
+    """Of layers, for one image: the multiply-adds of a forward pass, and the numbers that they give."""
+
+    multiply_adds: int
+    outputs: int
+
+
+@lru_cache(maxsize=10_000)
+def work(
+    family: str,
+    depth: int,
+    *,
+    block: str,
+    stride_on: str,
+    width: int,
+    residual: bool,
+    shortcut: str,
+    side: int,
+    channels: int = 3,
+    classes: int = 10,
+) -> Work:
+    """The work of a network on an image of `side` x `side` pixels (He et al. 2015, table 1, calls it "FLOPs").
+
+    Of convolutions, projections and the last layer; norms, nonlinearities, pooling and additions are left out. The
+    arguments are those of `nets.CifarNet`. Raises ValueError for a depth that the family does not have.
+    """
+    kind = FAMILIES[family]
+    at, inputs = -(-side // kind.reduction), width
+    found = [(1, [_convolution(kind.kernel, channels, width, -(-side // kind.stride))])]
+    for number, blocks in enumerate(stages(family, depth, block)):
+        before, at = at, -(-at // 2) if number else at
+        narrow, outputs = width * 2**number, EXPANSION[block] * width * 2**number
+        found.append((1, _block(block, inputs, narrow, before if stride_on == "3x3" else at, at)))
+        found.append((blocks - 1, _block(block, outputs, narrow, at, at)))
+        if residual and (shortcut == "C" or (shortcut == "B" and (number or inputs != outputs))):
+            found.append((1, [_convolution(1, inputs, outputs, at)]))
+        if residual and shortcut == "C":
+            found.append((blocks - 1, [_convolution(1, outputs, outputs, at)]))
+        inputs = outputs
+    found.append((1, [Work(inputs * classes, classes)]))
+    return Work(
+        sum(times * one.multiply_adds for times, layers in found for one in layers),
+        sum(times * one.outputs for times, layers in found for one in layers),
+    )
+
+
+def _block(block: str, inputs: int, narrow: int, before: int, after: int) -> list[Work]:
+    """The convolutions of a block; before, after: pixels on a side in front of the strided one of a bottleneck's."""
+    if block == "basic":
+        return [_convolution(3, inputs, narrow, after), _convolution(3, narrow, narrow, after)]
+    outputs = EXPANSION[block] * narrow
+    return [
+        _convolution(1, inputs, narrow, before), _convolution(3, narrow, narrow, after),
+        _convolution(1, narrow, outputs, after),
+    ]  # fmt: skip
+
+
+def _convolution(kernel: int, inputs: int, outputs: int, side: int) -> Work:
+    """side: pixels on a side of what comes out."""
+    return Work(kernel**2 * inputs * outputs * side**2, outputs * side**2)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from resnet_repro.config import ConfigError, Run
+from resnet_repro.config import SIDES, ConfigError, Run
 from resnet_repro.families import FAMILIES, stages
 from resnet_repro.machine import visible_gpus
 
-SIDE = {"digits": 8, "cifar10": 32, "cifar100": 32, "folder": 8}
-"""Pixels on a side; of a folder's images, which are not looked at, a low guess."""
+LEAST = 8
+"""Pixels on a side of a folder's images, which are not looked at: a low guess."""
 HERE = ("local", "basic", "joblib")
 """Hydra's launchers that train on this machine."""
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -64,7 +64,7 @@ def activations(run: Run) -> int:
 def _stages(run: Run) -> Iterator[tuple[int, int, int]]:
     """Of each stage: its blocks, the channels of their 3 x 3 convolutions, pixels on a side."""
     model = run.model
-    side = SIDE[run.data.name] // FAMILIES[model.family].reduction
+    side = SIDES.get(run.data.name, LEAST) // FAMILIES[model.family].reduction
     for number, blocks in enumerate(stages(model.family, model.depth, model.block)):
         yield blocks, model.width * 2**number, side // 2**number
 

@@ -85,7 +85,8 @@ def test_work_is_weighed_by_the_cost_of_runs(planned):
         seen = watch.look()
     assert (seen.done, len(seen.runs)) == (1, 3)
     assert running(seen) == [(planned[2].id, 0.25)]
-    assert seen.work == pytest.approx((20 + 0.25 * 98) / (20 + 38 + 98))
+    first, second, third = (cost(plan.run) for plan in planned)
+    assert seen.work == pytest.approx((first + 0.25 * third) / (first + second + third))
 
 
 def test_an_interrupted_run_counts_for_what_it_did_and_is_not_running(planned):
@@ -93,7 +94,7 @@ def test_an_interrupted_run_counts_for_what_it_did_and_is_not_running(planned):
         reach(planned[0], 200)
     seen = Watch(planned).look()
     assert (seen.done, running(seen)) == (0, [])
-    assert seen.work == pytest.approx(0.5 * 20 / (20 + 38 + 98))
+    assert seen.work == pytest.approx(0.5 * cost(planned[0].run) / sum(cost(plan.run) for plan in planned))
 
 
 def test_a_run_is_done_when_its_record_is_there_and_not_at_its_last_step(planned):
@@ -140,7 +141,8 @@ def test_without_measurements_the_pace_alone_counts_and_what_was_done_before_say
         assert watch.look().left is None
         reach(planned[1], 200)
         now[0] += 100
-        assert watch.look().left == pytest.approx(100 * (0.5 * 38 + 98) / (0.5 * 38))
+        begun, waiting = (cost(plan.run) for plan in planned[1:])
+        assert watch.look().left == pytest.approx(100 * (0.5 * begun + waiting) / (0.5 * begun))
 
 
 def test_a_run_of_no_steps_can_be_watched(tmp_path):
