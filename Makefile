@@ -16,13 +16,8 @@ export PIP_USER := 0
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_HASHES PIP_NO_DEPS
 unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE UV_EXCLUDE_NEWER UV_REQUIRE_HASHES
 
-# uv does not read pip's configuration: carry the user's own indexes over, here and now only. Not the links, behind which
-# another build of the pinned torch may lie, which torchvision's does not fit.
-INDEXES = pip_default=$$($(PY) -m pip config get global.index-url 2>/dev/null); \
-  export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$pip_default}}}"; \
-  export UV_INDEX="$${UV_INDEX:-$$PIP_EXTRA_INDEX_URL}" UV_INSECURE_HOST="$${UV_INSECURE_HOST:-$$PIP_TRUSTED_HOST}"; \
-  for name in UV_DEFAULT_INDEX UV_INDEX UV_INSECURE_HOST; do \
-    eval "[ -n \"\$$$$name\" ] || unset $$name"; done;
+# uv with the user's own indexes.
+UV = PY="$(PY)" .ci/uv $(BIN)/python
 
 # `make plan | head`: that nobody reads on is no failure of what only prints.
 UNREAD = test $$? = 141
@@ -55,7 +50,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  echo "error: $(PY) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m uv --version 2>/dev/null | grep -q '^uv 0.13.8' || \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
-	@$(INDEXES) $(BIN)/python -m uv pip sync -q -p $(BIN)/python --compile-bytecode requirements.lock
+	@$(UV) pip sync -q -p $(BIN)/python --compile-bytecode requirements.lock
 	@$(BIN)/python -m uv pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
 	@printf '%s' "$(CURDIR)" > $@
 
@@ -114,7 +109,7 @@ wandb-sync: setup ## upload the runs that W&B has not seen yet
 	  else echo "no W&B runs in runs/wandb yet: train something first"; fi
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
-	@$(INDEXES) $(BIN)/python -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 -c pins.in -q \
+	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 -c pins.in -q \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
 
 clean: ## remove the environment and caches; runs/ and results/ stay

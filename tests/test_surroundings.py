@@ -115,8 +115,9 @@ def checkout(tmp_path):
     """What make needs of a checkout, in a folder with a space in its name."""
     folder = tmp_path / "a checkout"
     folder.mkdir()
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
+    (folder / ".ci").mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", ".ci/uv"):
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 
@@ -140,9 +141,14 @@ def test_a_python_that_does_not_fit_is_refused_and_leaves_no_environment(checkou
 def test_make_takes_no_setting_of_pip_for_a_users_folder_and_hands_its_indexes_to_uv(checkout):
     variables = {"PIP_USER": "1", "PIP_INDEX_URL": "https://index.example/simple", "PIP_TARGET": "/elsewhere"}
     with open(checkout / "Makefile", "a", encoding="utf-8") as file:
-        file.write("said:\n\t@$(INDEXES) echo $$PIP_USER $$UV_DEFAULT_INDEX $${PIP_TARGET:-none}\n")
-    without = dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"), "")
-    assert made(checkout, "said", **variables, **without).stdout == "0 https://index.example/simple none\n"
+        file.write("said:\n\t@$(UV) pip sync\n")
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho $PIP_USER $UV_DEFAULT_INDEX ${PIP_TARGET-none} ${UV_INDEX-none} $*\n")
+    python.chmod(0o755)
+    without = dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "PIP_EXTRA_INDEX_URL"), "")
+    said = made(checkout, "said", **variables, **without).stdout
+    assert said == "0 https://index.example/simple none none -m uv pip sync\n"
 
 
 def test_there_is_nothing_to_sync_before_the_first_run(checkout):
