@@ -180,7 +180,9 @@ def look(run: Run, looks: Iterable[Callable[[Run], Finding | list[Finding]]] = L
             print(shown(finding), flush=True)
             verdicts.append(finding.verdict)
     wrong, warnings = verdicts.count("wrong"), verdicts.count("warning")
-    print(f"\n{wrong} wrong, {warnings} warnings" + ("" if wrong or warnings else ": all is well"))
+    print(
+        f"\n{wrong} wrong, {warnings} warning{'s' * (warnings != 1)}" + ("" if wrong or warnings else ": all is well")
+    )
     return 1 if wrong else 0
 
 
