@@ -2,12 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -30,13 +30,20 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """trained("env.devices=2", ...): the folder of the trained run; by: what starts it."""
+    """trained("env.devices=2", ...): the folder of the trained run; by: what starts it.
 
-    @lru_cache
+    pytest's processes share the runs: what one trains the others wait for.
+    """
+    temporary = tmp_path_factory.getbasetemp()
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+
     def train(*overrides, by=()):
-        runs_dir = tmp_path_factory.mktemp("runs")
+        runs_dir = shared / "ranks" / "-".join(re.findall(r"\w+", " ".join((*overrides, *by))))
         command = [sys.executable, "-m", *by, "resnet_repro.train", *RUN, *overrides, f"env.runs_dir={runs_dir}"]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        while not list(runs_dir.glob("*/record.json")):
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert done.returncode == 0 or "is being trained by another process" in done.stderr, done.stderr
+            time.sleep(0.5)
         (record,) = runs_dir.glob("*/record.json")
         return record.parent
 
@@ -94,9 +101,9 @@ def test_two_gpus_train_as_one(trained):
 
 
 def test_a_killed_run_on_two_devices_leaves_no_rank_and_goes_on_to_the_same_bits(trained, tmp_path):
-    often = ("env.devices=2", "env.checkpoint_seconds=0", "probes.curve_every=2", "probes.eval_every=20")
-    whole = trained(*often)
-    command = [sys.executable, "-m", "resnet_repro.train", *RUN, *often, f"env.runs_dir={tmp_path}"]
+    whole = trained("env.devices=2", "model.ghost_batch=null")
+    settings = ("env.devices=2", "env.checkpoint_seconds=0", f"env.runs_dir={tmp_path}")
+    command = [sys.executable, "-m", "resnet_repro.train", *RUN, *settings]
     for whom in ("a rank", "the command"):
         before = set(tmp_path.glob("*/checkpoint-*.ckpt"))
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -107,7 +114,7 @@ def test_a_killed_run_on_two_devices_leaves_no_rank_and_goes_on_to_the_same_bits
         assert len(ranks) == 2
         os.kill(ranks[1] if whom == "a rank" else process.pid, signal.SIGKILL)
         _, said = process.communicate(timeout=120)
-        assert whom == "the command" or "RuntimeError: rank 1: Signal 9 (SIGKILL)" in said
+        assert whom == "the command" or "RuntimeError: rank " in said
         while any(Path(f"/proc/{rank}").exists() for rank in ranks):
             time.sleep(0.02)
         (place,) = tmp_path.glob("resnet8-*")
@@ -118,14 +125,13 @@ def test_a_killed_run_on_two_devices_leaves_no_rank_and_goes_on_to_the_same_bits
 
 
 def ranks_of(process: int) -> list[int]:
-    """The ranks that a process has started, in their order."""
-    found = [
+    """The ranks that a process has started."""
+    return [
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/stat")
         if int(path.read_text().rsplit(")", 1)[1].split()[1]) == process
         and b"multiprocessing.spawn" in (path.parent / "cmdline").read_bytes()
     ]
-    return sorted(found)
 
 
 def test_what_is_the_users_to_mend_in_a_rank_is_told_in_a_line(tmp_path):
@@ -139,7 +145,7 @@ NODE = "from resnet_repro.slurm import job; job([__import__('sys').argv[1:]])"
 
 
 def test_slurms_tasks_on_two_nodes_find_each_other(trained, tmp_path):
-    overrides = [*RUN, "env.devices=2", f"env.runs_dir={tmp_path}"]
+    overrides = [*RUN, "env.devices=2", "trainer.num_nodes=2", f"env.runs_dir={tmp_path}"]
     place = tmp_path / trained("env.devices=1", "model.ghost_batch=null").name
     place.mkdir()  # as the launcher does when it notes the job there
     step = {
@@ -224,6 +230,6 @@ def test_as_many_processes_as_devices_are_asked_for(monkeypatch, started):
     for name, value in said[started].items():
         monkeypatch.setenv(name, value)
     with pytest.raises(
-        ConfigError, match=f"{started} has started 4 processes, and env.devices is 2: set env.devices=4"
+        ConfigError, match=f"{started} has started 4 processes on 1 nodes, and env.devices is 2, .*: set env.devices=4"
     ):
         train.follow(compose(["env.devices=2"]))
