@@ -69,8 +69,10 @@ class Pack(pl.LightningModule):
 
     def _count(self) -> None:
         """Tells Lightning the steps taken, of the member that has taken the most: it has seen none of them."""
-        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        steps.completed = steps.ready = max(member.step for member in self.active)
+        loop, step = self.trainer.fit_loop.epoch_loop, max(member.step for member in self.active)
+        steps = loop.manual_optimization.optim_step_progress.total
+        steps.completed = steps.ready = step
+        loop._batches_that_stepped = step  # at which Lightning's own callbacks log
 
     def _shown(self) -> dict[str, float]:
         """Hands the points to the Trainer's callbacks and loggers, if it has any: 0.4 ms for each value."""

@@ -1,12 +1,13 @@
 """What a user has Lightning watch a run with (`trainer.*`): callbacks, loggers, a profiler, instantiated by Hydra."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from pytorch_lightning import callbacks, profilers
 from pytorch_lightning.loggers import Logger
 
@@ -36,12 +37,13 @@ def watchers(trainer: Trainer, place: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"trainer.callbacks: {type(callback).__name__} would change what is trained, or how long; leave it out"
             )
-    loggers = [_made("logger", one, Logger) for one in _several(trainer.logger)]
+    loggers = [_made("logger", one, Logger, save_dir=str(place)) for one in _several(trainer.logger)]
     return {
         "callbacks": watching,
         "logger": loggers or False,
         "profiler": _profiler(trainer.profiler, place),
         "default_root_dir": place,
+        "log_every_n_steps": 1,  # at every interval
         "detect_anomaly": trainer.detect_anomaly,
         "enable_checkpointing": any(isinstance(callback, callbacks.Checkpoint) for callback in watching),
         "enable_progress_bar": trainer.enable_progress_bar,
@@ -61,10 +63,12 @@ def _profiler(value: Any, place: Path) -> profilers.Profiler | None:
     return _made("profiler", value, profilers.Profiler)
 
 
-def _made(name: str, target: dict[str, Any], kind: type) -> Any:
+def _made(name: str, target: dict[str, Any], kind: type, **defaults: Any) -> Any:
+    """The object; with those of the defaults that its class takes and the target leaves open."""
     try:
-        made = instantiate(target, _convert_="all")
-    except HydraException as error:
+        taken = inspect.signature(get_object(target["_target_"])).parameters
+        made = instantiate({k: v for k, v in defaults.items() if k in taken} | target, _convert_="all")
+    except (HydraException, ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"trainer.{name}: Hydra says: {' '.join(str(error).split())}") from error
     if not isinstance(made, kind):
         raise ConfigError(f"trainer.{name}: {target['_target_']} is no {kind.__module__}.{kind.__qualname__}")

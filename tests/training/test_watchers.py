@@ -88,10 +88,10 @@ def test_a_callback_sees_the_points_of_the_curves_and_changes_no_bit(fitted):
     assert all(torch.equal(value, ours[name]) for name, value in watched.net.state_dict().items())
 
 
-def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted, tmp_path):
-    logger = f"trainer.logger={{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: {tmp_path}/logs}}"
+def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted):
+    logger = "trainer=csv"
     members = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
-    (path,) = tmp_path.glob("logs/lightning_logs/version_0/metrics.csv")
+    path = members[0].place / "lightning_logs" / "version_0" / "metrics.csv"
     found = {}
     for row in csv.DictReader(path.read_text().splitlines()):
         for name in row.keys() - {"step"}:
