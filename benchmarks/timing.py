@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from resnet_repro import data, settings
-from resnet_repro.training.engine import alternate, optimizer
+from resnet_repro.training.engine import optimizer, round_robin
 from resnet_repro.training.fit import set_up
 from resnet_repro.training.member import ENGINES, build
 
@@ -58,7 +58,7 @@ def engine_seconds(overrides: Sequence[str], runs: int = 1) -> list[float]:
 
     def take(steps: int) -> None:
         nonlocal at
-        alternate([engine.turns(at, at + steps, 0) for engine in engines])
+        round_robin([engine.turns(at, at + steps, 0) for engine in engines])
         at += steps
 
     return timed(take)

@@ -41,7 +41,7 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
         groups.setdefault(_alike(run), []).append(number)
     found = []
     for alike in groups.values():
-        found += _cut(alike, max(1, min(_wanted(runs[alike[0]], size), evenly)))
+        found += _chunks(alike, max(1, min(_wanted(runs[alike[0]], size), evenly)))
     return sorted(found)
 
 
@@ -56,7 +56,7 @@ def _alike(run: Run) -> tuple[float, str]:
     return cost(run), f"{run.optim.precision} {asdict(run.env)} {asdict(run.trainer)}"
 
 
-def _cut(numbers: list[int], size: int) -> list[list[int]]:
+def _chunks(numbers: list[int], size: int) -> list[list[int]]:
     """Into as few pieces of at most `size` as there can be, which differ in length by one at most."""
     count = -(-len(numbers) // size)
     return [numbers[k * len(numbers) // count : (k + 1) * len(numbers) // count] for k in range(count)]

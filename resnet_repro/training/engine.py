@@ -62,7 +62,7 @@ class Eager:
         """The number of whole batches in an epoch, and views [batches, this rank's images] of their draws."""
         batch = self.run.optim.batch
         full = len(self.labels) // batch
-        own = parallel.share(slice(0, batch))
+        own = parallel.local_slice(slice(0, batch))
         return full, Draws(*(part[: full * batch].view(full, batch)[:, own] for part in self.draws))
 
     def advance(self, start: int, stop: int, warm_until: int) -> None:
@@ -117,13 +117,13 @@ class Eager:
         return epoch_draws(self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip)
 
 
-def alternate(going: Sequence[Iterator[None]]) -> None:
+def round_robin(going: Sequence[Iterator[None]]) -> None:
     """Has each of the runs take a turn, again and again, until none is left."""
     while going:
-        going = [turns for turns in going if gone_on(turns)]
+        going = [turns for turns in going if take_turn(turns)]
 
 
-def gone_on(turns: Iterator[None]) -> bool:
+def take_turn(turns: Iterator[None]) -> bool:
     """Has a turn taken; False when there was none left."""
     return next(turns, turns) is not turns
 

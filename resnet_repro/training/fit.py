@@ -40,7 +40,7 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
         return
     _train(Pack(left, env.checkpoint_seconds, lambda _: None), device)
     first = parallel.rank() == 0
-    parallel.leave()
+    parallel.leave_group()
     if first:  # the final errors are those of one process, without the others
         (member,) = left
         member.net.to(member.engine.device)  # Lightning leaves it on the CPU

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resnet_repro.config import Run
 from resnet_repro.data import Images
-from resnet_repro.training.engine import Eager, gone_on
+from resnet_repro.training.engine import Eager, take_turn
 
 WARM_UP = 3
 """Steps taken, and taken back, before the recording: libraries make their handles and workspaces in them."""
@@ -39,7 +39,7 @@ class Graph(Eager):
         going = True
         while going:
             with torch.cuda.stream(self.stream):
-                going = gone_on(turns)
+                going = take_turn(turns)
             if going:
                 yield
         torch.cuda.current_stream(self.device).wait_stream(self.stream)

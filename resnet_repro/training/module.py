@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from resnet_repro.training import parallel
-from resnet_repro.training.engine import alternate
+from resnet_repro.training.engine import round_robin
 from resnet_repro.training.member import Member
 
 
@@ -47,7 +47,7 @@ class Pack(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
         for member in self.active:  # a single rank's steps need nothing of Lightning, which takes 0.1 ms for each
-            member.begin(self.device, *([self.manual_backward] if parallel.ranks() > 1 else []))
+            member.begin(self.device, *([self.manual_backward] if parallel.world_size() > 1 else []))
         self.saved = time.monotonic()
         self._count()
 
@@ -61,7 +61,7 @@ class Pack(pl.LightningModule):
 
         By metric; where the pack is of several runs by `<run_id>/<metric>`.
         """
-        alternate([member.interval() for member in self.active])
+        round_robin([member.interval() for member in self.active])
         for member in self.active:
             member.close_interval()
         self._count()

@@ -26,14 +26,14 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     """How many processes train the run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(batch: slice) -> slice:
+def local_slice(batch: slice) -> slice:
     """This rank's part of a global batch whose size the number of ranks divides."""
-    size = (batch.stop - batch.start) // ranks()
+    size = (batch.stop - batch.start) // world_size()
     start = batch.start + rank() * size
     return slice(start, start + size)
 
@@ -68,16 +68,16 @@ def trainer_arguments(run: Run, device: torch.device) -> dict[str, Any]:
     }
 
 
-SETTLING = 0.5
+GLOO_DRAIN_SECONDS = 0.5
 """Seconds between the last message of a rank and the end of its group."""
 
 
-def leave() -> None:
+def leave_group() -> None:
     """Ends this rank's part in the group, if it is in one; Lightning leaves that to the end of the program."""
     if dist.is_initialized():
         # Gloo's thread gives back the tensors of the last reduction under Python's global lock. The group's destructor
         # joins that thread with the lock held: in torch 2.13 a deadlock, unless the thread has got that far before.
-        time.sleep(SETTLING)
+        time.sleep(GLOO_DRAIN_SECONDS)
         dist.destroy_process_group()
 
 
@@ -111,14 +111,14 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or ranks() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(x)
         assert self.momentum is not None
         values = x.float()
         mean = _mean_over_ranks(values.mean((0, 2, 3)))
         centred = values - mean[:, None, None]
         variance = _mean_over_ranks(centred.square().mean((0, 2, 3)))
-        count = ranks() * x.numel() // x.shape[1]
+        count = world_size() * x.numel() // x.shape[1]
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
@@ -134,7 +134,7 @@ class _MeanOverRanks(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor) -> Tensor:
         total = value.clone()
         dist.all_reduce(total)
-        return total / ranks()
+        return total / world_size()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _mean_over_ranks(value: Tensor) -> Tensor:
 def counted(tally: Tally) -> tuple[int, int]:
     """Wrong answers and answers over all ranks since the tally's reset; waits for the device once."""
     both = torch.stack([tally.wrong, tally.seen])
-    if ranks() > 1:
+    if world_size() > 1:
         dist.all_reduce(both)
     wrong, seen = both.tolist()
     return wrong, seen
@@ -156,7 +156,7 @@ def counted(tally: Tally) -> tuple[int, int]:
 
 def combine(tally: Tally, net: nn.Module) -> None:
     """Sums the ranks' tallies, and averages the running statistics that each rank's batch norm has kept."""
-    if ranks() == 1:
+    if world_size() == 1:
         return
     for total in (tally.wrong, tally.seen, tally.loss):
         dist.all_reduce(total)
@@ -164,13 +164,13 @@ def combine(tally: Tally, net: nn.Module) -> None:
     for buffer in net.buffers():
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
-            buffer.div_(ranks())
+            buffer.div_(world_size())
 
 
 def check_same_step(step: int, device: torch.device) -> None:
     """Raises RuntimeError where a rank goes on from another checkpoint than the others."""
-    if ranks() > 1:
-        steps = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(ranks())]
+    if world_size() > 1:
+        steps = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(world_size())]
         dist.all_gather(steps, torch.tensor(step, device=device))
         if any(int(other) != step for other in steps):
             raise RuntimeError(f"the ranks see checkpoints of steps {[int(s) for s in steps]}: is env.runs_dir shared?")
