@@ -172,8 +172,7 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
         for s in started
     ]
     for start, member in zip(started, members, strict=True):
-        begun = records.checkpoint(start.place) is not None and (start.place / "run.json").exists()
-        if not begun:  # one that goes on keeps what it began with
+        if records.checkpoint(start.place) is None:  # one that goes on keeps what it began with
             records.write_json(start.place / "run.json", start.what() | {"data_sha256": member.images.sha256})
     of = dict(zip(members, started, strict=True))
     finished = {}
@@ -190,8 +189,12 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
 
 
 def _told(place: Path) -> dict[str, list[str]]:
-    """The claims that the run was told of when it began, whatever there is now."""
-    return {"claims": json.loads((place / "run.json").read_text(encoding="utf-8")).get("claims", [])}
+    """The claims that the run was told of when it began, whatever there is now; none where that is lost."""
+    try:
+        began = json.loads((place / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        began = {}
+    return {"claims": began.get("claims", [])}
 
 
 def _measured(member: Any, pack: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ REFUSED = {
     "model.depth=2": ["2", "at least 8"],
     "model.width=0": ["0", "model.width", "at least 1"],
     "model.shortcut=D": ["'D'", "A, B, C"],
-    "model.norm=bach": ["'bach'", "batch, group, none", "did you mean batch"],
+    "model.norm=bach": ["'bach'", "batch, group, none", "did you mean 'batch'"],
     "model.norm=group model.width=6": ["6", "multiple of 8"],
     "model.norm=group model.width=12": ["12", "multiple of 8"],
     "model=plain model.shortcut=B": ["model.shortcut", "plain net", "model=resnet", "leave it out"],
@@ -66,7 +66,7 @@ REFUSED = {
     "seed=-1": ["-1", "at least 0"],
     "seed=4294967296": ["4294967296", "at most 4294967295"],
     "env.threads=0": ["env.threads", "0", "at least 1"],
-    "env.wandb=onlin": ["'onlin'", "offline, online, disabled", "did you mean online"],
+    "env.wandb=onlin": ["'onlin'", "offline, online, disabled", "did you mean 'online'"],
     # Types.
     "model.depth=deep": ["model.depth", "an integer", "'deep'"],
     "model.depth=20.0": ["model.depth", "an integer", "20.0"],
