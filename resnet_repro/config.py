@@ -64,7 +64,10 @@ class Model:
     scale_on: str = choice("all", "identity", help="λ on every shortcut, or not where the shape changes")
     norm: str = choice("batch", "group", "none", help="normalisation after each convolution")
     ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
-    init: str = choice("he", "xavier", "lecun", "torch", help="initial convolution weights; torch: its default")
+    init: str = choice(
+        "he", "xavier", "lecun", "torch", "he_border",
+        help="initial convolution weights; he_border: He's, corrected for zero padding; torch: PyTorch's",
+    )  # fmt: skip
     fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
     family: str = added(
         "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
@@ -79,6 +82,9 @@ class Model:
         ),
     )  # fmt: skip
     activation: str = added("0.2", choice("relu", "tanh", "sigmoid", help="the nonlinearity"))
+    branch_scale: str = added(
+        "0.2", choice("one", "inverse_sqrt_blocks", "skipinit", help="s in y = s F(x) + λ x; skipinit: learned from 0")
+    )
 
 
 @dataclass

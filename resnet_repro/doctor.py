@@ -144,6 +144,7 @@ def _cases(device: str) -> list[numerics.Case]:
     nets += [small | {"shortcut_pad": "split"}, bottleneck | {"stride_on": "1x1"}]
     nets += [bottleneck | {"order": order} for order in _choices("order")]
     nets += [small | {"activation": activation} for activation in _choices("activation")]
+    nets += [small | {"branch_scale": scale} for scale in _choices("branch_scale")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]
     large: list[dict[str, Any]] = [{"depth": 18, "width": 8}, {"depth": 50, "width": 4, "block": "bottleneck"}]
     cases += [numerics.Case(net, "imagenet", 64, 32, device=device) for net in large]

@@ -103,7 +103,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     m, d, o, p = run.model, run.data, run.optim, run.probes
     default = Model()
     unused = [
-        k for k in ("shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on")
+        k for k in ("shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on", "branch_scale")
         if getattr(m, k) != getattr(default, k)
     ]  # fmt: skip
     yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"

@@ -10,7 +10,7 @@ import torch
 
 from resnet_repro import families, nets
 from resnet_repro.config import ConfigError, Env, Model, Run, columns, cost, run_id, science
-from resnet_repro.nets import activations, blocks, inits, norms, shortcuts
+from resnet_repro.nets import activations, blocks, inits, norms, scales, shortcuts
 from resnet_repro.settings import compose
 from resnet_repro.training import member
 
@@ -40,7 +40,7 @@ def another(leaf, value):
 
 def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defaults():
     arguments = inspect.signature(nets.CifarNet).parameters
-    given_by_the_data = {"classes", "in_channels", "generator"}
+    given_by_the_data = {"classes", "in_channels", "image_size", "generator"}
     assert {f.name for f in fields(Model)} - {"family"} == set(arguments) - given_by_the_data
     defaults = {name: p.default for name, p in arguments.items() if p.default is not inspect.Parameter.empty}
     assert {k: v for k, v in asdict(Model()).items() if k in defaults} == {
@@ -55,6 +55,7 @@ def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defau
         ("init", inits.INITS),
         ("fan", inits.FANS),
         ("scale_on", blocks.SCALE_ON),
+        ("branch_scale", scales.BRANCH_SCALES),
         ("block", families.BLOCKS),
         ("order", blocks.ORDERS),
         ("stride_on", blocks.STRIDE_ON),

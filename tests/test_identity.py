@@ -19,6 +19,7 @@ FROZEN = {
     "model.stride_on": "3x3",
     "model.order": "original",
     "model.activation": "relu",
+    "model.branch_scale": "one",
     "optim.warmup_every": None,
 }
 """The default of every setting added after 0.1.0: what runs did before there was the setting. None ever changes."""

@@ -27,6 +27,7 @@ SETTINGS = {
     "stride_on": "stride of a bottleneck on",
     "order": "order within a block",
     "activation": "nonlinearity",
+    "branch_scale": "scale of the branch",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
@@ -51,7 +52,14 @@ VALUES = {
     "normalize": {"channel": "channel mean and deviation", "pixel_mean": "per-pixel mean", "none": "nothing"},
     "pad": {"before": "padded before", "after": "padded after"},
     "warmup": {"steps": "for a number of steps", "error": "until the training error falls"},
-    "init": {"he": "He", "xavier": "Xavier", "lecun": "LeCun", "torch": "PyTorch's"},
+    "init": {
+        "he": "He",
+        "xavier": "Xavier",
+        "lecun": "LeCun",
+        "torch": "PyTorch's",
+        "he_border": "He, corrected for the border",
+    },
+    "branch_scale": {"one": "1", "inverse_sqrt_blocks": "1/√blocks", "skipinit": "learned from 0 (SkipInit)"},
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
 }
 """A value where it alone does not say it."""

@@ -11,6 +11,7 @@ from resnet_repro.families import BLOCKS, EXPANSION
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.checks import check_choice
 from resnet_repro.nets.norms import make_norm
+from resnet_repro.nets.scales import make_branch_scale
 from resnet_repro.nets.shortcuts import Subsample, make_shortcut
 
 SCALE_ON = ("all", "identity")
@@ -24,7 +25,8 @@ Shape = tuple[int, int, int]
 class Block(nn.Module):
     """Two 3x3 convolutions, and a shortcut around them when `residual` (He et al. 2015, figure 2 and section 3.4).
 
-    `shortcut_scale` is the fixed λ on the shortcut of He et al. 2016 (arXiv:1603.05027, section 3).
+    `shortcut_scale` is the fixed λ on the shortcut of He et al. 2016 (arXiv:1603.05027, section 3), `branch_scale` what
+    the other branch is multiplied by (see `make_branch_scale`).
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Block(nn.Module):
         residual: bool,
         shortcut: nn.Module,
         shortcut_scale: float,
+        branch_scale: nn.Module,
         norm: str,
         ghost_batch: int | None,
         activation: str,
@@ -50,13 +53,16 @@ class Block(nn.Module):
         if residual:
             self.shortcut = shortcut
             self.shortcut_scale = shortcut_scale
+            self.branch_scale = branch_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, ceil(H / stride), ceil(W / stride)]."""
         y = self.activation(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         if self.residual:
-            y = torch.add(y, self.shortcut(x), alpha=self.shortcut_scale)  # a product of its own would cost 2 %
+            y = torch.add(
+                self.branch_scale(y), self.shortcut(x), alpha=self.shortcut_scale
+            )  # a product of its own would cost 2 %
         return self.activation(y)
 
 
@@ -77,6 +83,7 @@ class Bottleneck(nn.Module):
         residual: bool,
         shortcut: nn.Module,
         shortcut_scale: float,
+        branch_scale: nn.Module,
         norm: str,
         ghost_batch: int | None,
         activation: str,
@@ -97,6 +104,7 @@ class Bottleneck(nn.Module):
         if residual:
             self.shortcut = shortcut
             self.shortcut_scale = shortcut_scale
+            self.branch_scale = branch_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, ceil(H / stride), ceil(W / stride)]."""
@@ -104,7 +112,7 @@ class Bottleneck(nn.Module):
         y = self.activation(self.norm2(self.conv2(y)))
         y = self.norm3(self.conv3(y))
         if self.residual:
-            y = torch.add(y, self.shortcut(x), alpha=self.shortcut_scale)
+            y = torch.add(self.branch_scale(y), self.shortcut(x), alpha=self.shortcut_scale)
         return self.activation(y)
 
 
@@ -143,13 +151,14 @@ class ReorderedBlock(nn.Module):
             projects = order == "full_preactivation" and isinstance(block.shortcut, nn.Sequential)
             self.shortcut = block.shortcut[:-1] if projects else block.shortcut  # type: ignore[index]
             self.shortcut_scale = block.shortcut_scale
+            self.branch_scale = block.branch_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, ceil(H / stride), ceil(W / stride)]."""
         x = self.before(x)
         y = self.branch(x)
         if self.residual:
-            y = torch.add(y, self.shortcut(x), alpha=self.shortcut_scale)
+            y = torch.add(self.branch_scale(y), self.shortcut(x), alpha=self.shortcut_scale)
         return self.after(y)
 
 
@@ -179,6 +188,7 @@ def make_blocks(
     shortcut_pad: str,
     shortcut_scale: float,
     scale_on: str,
+    branch_scale: str,
     norm: str,
     ghost_batch: int | None,
     activation: str,
@@ -187,6 +197,7 @@ def make_blocks(
 
     shortcut, shortcut_subsample, shortcut_pad: see `make_shortcut`. norm, ghost_batch: see `make_norm`.
     scale_on: λ scales the shortcuts of "all" blocks (He et al. 2016), or those with "identity" shape only.
+    branch_scale: see `make_branch_scale`.
     """
     for name, value, choices in (
         ("block", block, BLOCKS), ("order", order, ORDERS), ("stride_on", stride_on, STRIDE_ON),
@@ -204,6 +215,7 @@ def make_blocks(
         )  # fmt: skip
         scale = float(shortcut_scale) if scale_on == "all" or keeps_shape else 1.0
         common: dict[str, Any] = {"residual": residual, "shortcut": path, "shortcut_scale": scale, **norms}
+        common["branch_scale"] = make_branch_scale(branch_scale, len(shapes))
         made: Block | Bottleneck = (
             Block(inputs, channels, stride, activation=activation, **common)
             if block == "basic"

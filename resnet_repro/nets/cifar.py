@@ -32,7 +32,10 @@ class CifarNet(nn.Module):
     scale_on: λ scales the shortcuts of "all" blocks (He et al. 2016), or those with "identity" shape only, so that
         the two transitions keep 1.
     norm, ghost_batch: see `make_norm`. Convolutions have biases only with norm "none".
+    branch_scale: see `make_branch_scale`.
     init, fan, generator: see `initialize`. Without a generator, PyTorch's global one is drawn from.
+    image_size: height and width of the images in pixels. The network takes images of any size; init "he_border" must
+        know it.
 
     Raises ValueError for any argument outside these.
     """
@@ -60,6 +63,8 @@ class CifarNet(nn.Module):
         ghost_batch: int | None = None,
         init: str = "he",
         fan: str = "fan_out",
+        branch_scale: str = "one",
+        image_size: tuple[int, int] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -76,12 +81,13 @@ class CifarNet(nn.Module):
             self.blocks = make_blocks(
                 shapes, block=block, order=order, stride_on=stride_on, residual=residual, shortcut=shortcut,
                 shortcut_subsample=shortcut_subsample, shortcut_pad=shortcut_pad, shortcut_scale=shortcut_scale,
-                scale_on=scale_on, norm=norm, ghost_batch=ghost_batch, activation=activation,
+                scale_on=scale_on, branch_scale=branch_scale, norm=norm, ghost_batch=ghost_batch, activation=activation,
             )  # fmt: skip
             channels = shapes[-1][1]
             self.end = make_end(order, norm, channels, ghost_batch, activation)
             self.linear = nn.Linear(channels, classes)
-        initialize(self, init, fan, generator or torch.default_generator)
+        image = None if image_size is None else (in_channels, *image_size)
+        initialize(self, init, fan, generator or torch.default_generator, image)
 
     @staticmethod
     def _first_convolution(in_channels: int, width: int, bias: bool) -> nn.Conv2d:

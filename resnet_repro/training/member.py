@@ -151,6 +151,7 @@ def build(run: Run, images: Images) -> CifarNet:
         **settings,
         classes=images.classes,
         in_channels=images.train_x.shape[1],
+        image_size=(images.train_x.shape[2], images.train_x.shape[3]),
         generator=torch.Generator().manual_seed(run.seed),
     )
     layout = torch.channels_last if run.env.channels_last else torch.contiguous_format

@@ -8,6 +8,7 @@ from resnet_repro.nets import CifarNet
 from resnet_repro.nets.inits import initialize
 
 INITS = ("he", "xavier", "lecun", "torch")
+ALL = (*INITS, "he_border")
 ARMS = [
     {"shortcut": "A"},
     {"shortcut": "A", "shortcut_scale": 0.5, "shortcut_subsample": "avgpool", "shortcut_pad": "split"},
@@ -17,7 +18,7 @@ ARMS = [
 
 
 def net(seed=0, **options):
-    return CifarNet(14, **options, generator=torch.Generator().manual_seed(seed))
+    return CifarNet(14, **options, image_size=(8, 8), generator=torch.Generator().manual_seed(seed))
 
 
 def layers(model):
@@ -26,7 +27,7 @@ def layers(model):
     return [f for f in found if "shortcut" not in f[0]] + [f for f in found if "shortcut" in f[0]]
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", ALL)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("arm", ARMS, ids=str)
 def test_the_same_seed_gives_plain_and_residual_networks_the_same_values(init, norm, arm):
@@ -35,7 +36,7 @@ def test_the_same_seed_gives_plain_and_residual_networks_the_same_values(init, n
     assert all(torch.equal(residual[name], value) for name, value in plain.items())
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", ALL)
 @pytest.mark.parametrize("shortcut", ["A", "B", "C"])
 def test_the_norm_does_not_change_the_weights(init, shortcut):
     networks = [layers(net(init=init, norm=norm, shortcut=shortcut)) for norm in ("batch", "group", "none")]
@@ -124,6 +125,47 @@ def test_initialize_resets_what_training_changed(norm):
     initialize(model, "he", "fan_out", torch.Generator().manual_seed(0))
     for name, value in fresh.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("side", "depth"), [(8, 20), (32, 56)])
+def test_he_border_has_the_variance_of_he_over_the_taps_inside_each_map(side, depth):
+    model = CifarNet(depth, width=32, init="he_border", norm="none", image_size=(side, side))
+    maps = {32: side, 64: side // 2, 128: side // 4}
+    for name, layer in layers(model):
+        if name != "linear":
+            n = maps[layer.out_channels]
+            along_one_side = 3 - 1 / n if layer.stride == (2, 2) else 3 - 2 / n
+            expected = 2 / (layer.in_channels * along_one_side**2)
+            assert layer.weight.var().item() == pytest.approx(expected, rel=5 * (2 / layer.weight.numel()) ** 0.5), name
+
+
+@pytest.mark.parametrize("side", [8, 4, 2])
+def test_he_border_keeps_the_mean_square_that_he_loses_at_the_border(side):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 256, side, side, generator=generator)
+    conv = nn.Conv2d(256, 256, 3, padding=1)
+
+    def gain(init):
+        initialize(conv, init, "fan_in", generator, (256, side, side))
+        return (conv(x).relu().square().mean() / x.square().mean()).item()
+
+    assert gain("he_border") == pytest.approx(1, rel=0.05)
+    assert gain("he") == pytest.approx({8: 0.84, 4: 0.69, 2: 0.44}[side], rel=0.05)
+
+
+def test_without_norm_56_plain_layers_on_8_pixels_tell_images_apart_only_with_he_border():
+    x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def spread(init, seed):
+        """The deviation of the logits over images."""
+        generator = torch.Generator().manual_seed(seed)
+        options = {"residual": False, "width": 8, "in_channels": 1, "norm": "none", "fan": "fan_in"}
+        model = CifarNet(56, **options, init=init, image_size=(8, 8), generator=generator)
+        with torch.no_grad():
+            return model(x).std(0).mean().item()
+
+    assert all(spread("he", seed) < 1e-5 for seed in range(4))
+    assert all(0.003 < spread("he_border", seed) < 3 for seed in range(4))
 
 
 @pytest.mark.parametrize(("init", "fan"), [("orthogonal", "fan_in"), ("he", "both")])

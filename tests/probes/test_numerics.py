@@ -25,6 +25,7 @@ def cases():
     nets += [SMALL | {"depth": 11, "block": "bottleneck", "stride_on": s} for s in CHOICES["stride_on"]]
     nets += [SMALL | {"depth": 11, "block": "bottleneck", "order": order} for order in CHOICES["order"]]
     nets += [SMALL | {"activation": activation} for activation in CHOICES["activation"]]
+    nets += [SMALL | {"branch_scale": scale} for scale in CHOICES["branch_scale"][1:]]
     imagenet = [{"depth": 18, "width": 8, "shortcut": "B"}, {"depth": 50, "width": 4, "block": "bottleneck"}]
     large = [{"depth": 8, "shortcut": "C", "width": width} for width in (2, 16)]
     all_cases = [Case(net, channels_last=layout) for net in nets for layout in (True, False)]
