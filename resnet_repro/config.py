@@ -69,6 +69,9 @@ class Model:
         help="initial convolution weights; he_border: He's, corrected for zero padding; torch: PyTorch's",
     )  # fmt: skip
     fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
+    branch_scale: str = added(
+        "0.2", choice("one", "inverse_sqrt_blocks", "skipinit", help="s in y = s F(x) + λ x; skipinit: learned from 0")
+    )
     family: str = added(
         "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
     )
@@ -82,9 +85,6 @@ class Model:
         ),
     )  # fmt: skip
     activation: str = added("0.2", choice("relu", "tanh", "sigmoid", help="the nonlinearity"))
-    branch_scale: str = added(
-        "0.2", choice("one", "inverse_sqrt_blocks", "skipinit", help="s in y = s F(x) + λ x; skipinit: learned from 0")
-    )
 
 
 @dataclass
