@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resnet_repro import families, nets
-from resnet_repro.config import ConfigError, Env, Model, Run, columns, cost, run_id, science
+from resnet_repro.config import CIRCUMSTANCES, ConfigError, Env, Model, Run, columns, cost, run_id, science
 from resnet_repro.nets import activations, blocks, inits, norms, scales, shortcuts
 from resnet_repro.settings import compose
 from resnet_repro.training import member
@@ -17,7 +17,7 @@ from resnet_repro.training import member
 LEAVES = [
     (part.name, leaf)
     for part in fields(Run)
-    if part.name not in ("seed", "env")
+    if part.name not in ("seed", *CIRCUMSTANCES)
     for leaf in fields(part.default_factory)
 ]
 
@@ -148,7 +148,7 @@ def test_one_number_written_in_two_ways_is_one_run():
 
 
 def test_science_is_all_but_the_environment():
-    assert set(science(Run())) == {f.name for f in fields(Run)} - {"env"} | {"protocol"}
+    assert set(science(Run())) == {f.name for f in fields(Run)} - set(CIRCUMSTANCES) | {"protocol"}
 
 
 # Columns and cost ----------------------------------------------------------------------------------------------
