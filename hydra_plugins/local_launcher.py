@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,10 @@ class LocalLauncher(Launcher):
         """Trains every pack, given by the overrides of its runs; one JobReturn for each run, in their order."""
         import cloudpickle
 
-        shared = cloudpickle.dumps((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
+        # Compressed it fits a pipe (64 kB): else a start waits for the imports of the fork server, and a stop meanwhile
+        # would leave a child with half of it.
+        state = self.hydra_context, self.task_function, self.config, Singleton.get_state()
+        shared = zlib.compress(cloudpickle.dumps(state))
         waiting, free = deque(enumerate(packs)), deque(self.slots)
         active: dict[Any, Job] = {}
         failures: dict[int, str | None] = {}
@@ -147,7 +151,7 @@ def _job(shared: bytes, pack: list[list[str]], number: int, slot: str | None, an
     threading.Thread(target=_die_with_sweep, daemon=True).start()
     if slot is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot
-    hydra_context, task_function, config, state = cloudpickle.loads(shared)
+    hydra_context, task_function, config, state = cloudpickle.loads(zlib.decompress(shared))
     Singleton.set_state(state)
     setup_globals()
     if len(pack) == 1:
