@@ -70,8 +70,12 @@ class Model:
     )  # fmt: skip
     fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
     branch_scale: str = added(
-        "0.2", choice("one", "inverse_sqrt_blocks", "skipinit", help="s in y = s F(x) + λ x; skipinit: learned from 0")
-    )
+        "0.2",
+        choice(
+            "one", "half", "inverse_sqrt_blocks", "skipinit",
+            help="s in y = s F(x) + λ x; skipinit: learned from 0",
+        ),
+    )  # fmt: skip
     family: str = added(
         "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
     )

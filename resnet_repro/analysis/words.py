@@ -59,7 +59,12 @@ VALUES = {
         "torch": "PyTorch's",
         "he_border": "He, corrected for the border",
     },
-    "branch_scale": {"one": "1", "inverse_sqrt_blocks": "1/√blocks", "skipinit": "learned from 0 (SkipInit)"},
+    "branch_scale": {
+        "one": "1",
+        "half": "0.5",
+        "inverse_sqrt_blocks": "1/√blocks",
+        "skipinit": "learned from 0 (SkipInit)",
+    },
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
 }
 """A value where it alone does not say it."""

@@ -14,7 +14,7 @@ def net(depth=20, **options):
     return CifarNet(depth, **settings, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("branch_scale", "s"), [("inverse_sqrt_blocks", 1 / 3), ("skipinit", 0)])
+@pytest.mark.parametrize(("branch_scale", "s"), [("half", 0.5), ("inverse_sqrt_blocks", 1 / 3), ("skipinit", 0)])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_a_scaled_branch_is_one_whose_last_convolution_is_scaled(block, order, branch_scale, s):
