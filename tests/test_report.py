@@ -199,13 +199,16 @@ def test_one_experiments_mistake_leaves_the_others_their_report(results, write_d
     assert "A 56-layer plain net" in captured.out
 
 
-def test_another_process_elsewhere_writes_the_same_bytes(results, tmp_path_factory):
+def test_another_process_elsewhere_with_other_settings_writes_the_same_bytes(results, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
     for file in ("runs.csv", "points.csv"):
         (other / NAME / "data").mkdir(parents=True, exist_ok=True)
         (other / NAME / "data" / file).write_bytes((results / NAME / "data" / file).read_bytes())
     command = [sys.executable, "-m", "resnet_repro.report", "--results", str(other)]
-    subprocess.run(command, cwd=other, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, capture_output=True)
+    (other / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\n")
+    settings = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MATPLOTLIBRC": str(other), "SOURCE_DATE_EPOCH": "9"}
+    subprocess.run(command, cwd=other, env=os.environ | settings, check=True, capture_output=True)
+    (other / "matplotlibrc").unlink()
     assert content(other) == content(results)
 
 

@@ -38,19 +38,15 @@ def trained(folder):
 # Paths ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_into_a_folder_named_after_the_time_trains_each_run_once(tmp_path):
-    done = run("train", "-m", *TINY, *QUIET, "seed=0,1", f"env.runs_dir={tmp_path}/" + "runs-${now:%H-%M-%S-%f}")
+def test_a_sweep_below_the_home_named_after_the_time_whose_jobs_change_their_folder_trains_each_run_once(tmp_path):
+    place, home = 'env.runs_dir="~/${now:%H-%M-%S-%f}"', tmp_path / "home"
+    done = run("train", "-m", *TINY, *QUIET, "seed=0,1", place, "hydra.job.chdir=true", cwd=tmp_path, HOME=str(home))
     assert done.returncode == 0, done.stderr
     places = trained(tmp_path)
     assert len(places) == 2
     assert len({place.parent for place in places}) == 1
-
-
-def test_a_sweep_whose_jobs_change_their_folder_trains_each_run_once_where_it_was_meant(tmp_path):
-    arguments = ["-m", *TINY, *QUIET, "hydra.job.chdir=true", "env.runs_dir=runs"]
-    done = run("train", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert [place.parent for place in trained(tmp_path)] == [tmp_path / "runs"]
+    assert {place.parents[1] for place in places} == {home}
+    assert not (tmp_path / "~").exists()
 
 
 def test_a_job_that_ends_well_and_leaves_nothing_stops_the_sweep_with_a_sentence(tmp_path, capsys):
@@ -68,13 +64,6 @@ def test_a_job_that_ends_well_and_leaves_nothing_stops_the_sweep_with_a_sentence
     assert "left neither a record nor a lock" in capsys.readouterr().out
 
 
-def test_the_users_home_is_meant_by_a_tilde_and_no_folder_of_that_name_appears(tmp_path):
-    done = run("train", *TINY, *QUIET, "env.runs_dir='~/x'", cwd=tmp_path, HOME=str(tmp_path / "home"))
-    assert done.returncode == 0, done.stderr
-    assert [place.parent for place in trained(tmp_path)] == [tmp_path / "home" / "x"]
-    assert not (tmp_path / "~").exists()
-
-
 def test_a_link_that_leads_nowhere_is_said(tmp_path):
     (tmp_path / "runs").symlink_to(tmp_path / "unmounted" / "disk")
     done = run("train", *TINY, *QUIET, f"env.runs_dir={tmp_path}/runs")
@@ -84,17 +73,17 @@ def test_a_link_that_leads_nowhere_is_said(tmp_path):
 # The environment of the user -----------------------------------------------------------------------------------
 
 SURROUNDINGS = {
-    "a notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
-    "strict warnings": {"PYTHONWARNINGS": "error"},
-    "an allocation": {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "salloc", "SLURM_NODELIST": "x"},
-    "a launcher of ranks": {"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "nowhere"},
-    "threads and terminals": {"OMP_NUM_THREADS": "many", "TERM": "dumb", "COLUMNS": "1", "PYTHONIOENCODING": "ascii"},
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONWARNINGS": "error",
+    **{"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "salloc", "SLURM_NODELIST": "x"},
+    **{"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "nowhere"},
+    **{"OMP_NUM_THREADS": "many", "TERM": "dumb", "COLUMNS": "1", "PYTHONIOENCODING": "ascii"},
 }
+"""Of a notebook, strict warnings, an allocation, a launcher of ranks, threads and terminals."""
 
 
-@pytest.mark.parametrize("name", SURROUNDINGS)
-def test_what_the_environment_holds_for_other_programs_does_not_decide_whether_a_run_is_trained(name, tmp_path):
-    done = run("train", *TINY, *QUIET, f"env.runs_dir={tmp_path}", **SURROUNDINGS[name])
+def test_what_the_environment_holds_for_other_programs_does_not_decide_whether_a_run_is_trained(tmp_path):
+    done = run("train", *TINY, *QUIET, f"env.runs_dir={tmp_path}", **SURROUNDINGS)
     assert done.returncode == 0, done.stderr
     assert [records.read(place)["steps_done"] for place in trained(tmp_path)] == [4]
 
