@@ -35,6 +35,7 @@ def publish(name: str, local: Path = project.LOCAL, results: Path = project.RESU
     _check_complete(name, [plan.id for plan in planning.plan(e)], rows)
     _check_committed(rows)
     _check_file(experiment.file(name))
+    _check_told(rows, experiment.file(name))
     there = results / name
     if (there / "data" / "runs.csv").exists() and any(_differs(file, data, there / "data") for file in TABLES):
         history.keep(there, time.strftime("%Y-%m-%d"))
@@ -72,6 +73,18 @@ def _check_file(path: Path | None) -> None:
         raise UserError(f"whether {path} is committed cannot be told: {answer.stderr.strip()}; publish from a checkout")
     if answer.stdout.strip():
         raise UserError(f"{path} is not committed as it is; commit it, with its claims, before what was measured")
+
+
+def _check_told(rows: Mapping[str, Mapping[str, str]], path: Path | None) -> None:
+    """Refuses runs that were told of claims by a file that their commit does not hold: its history proves nothing."""
+    assert path is not None  # it was loaded
+    for commit in sorted({row["commit"] for row in rows.values() if row.get("claims")}):
+        asked = ["git", "-C", str(path.parent), "cat-file", "-e", f"{commit}:./{path.name}"]
+        if subprocess.run(asked, capture_output=True, check=False).returncode != 0:
+            raise UserError(
+                f"runs of commit {commit} were told of claims, and that commit has no {path.name}: the claims were not "
+                "committed before the sweep; commit them, move the folders of these runs away, and sweep again"
+            )
 
 
 def main() -> None:

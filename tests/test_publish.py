@@ -4,8 +4,9 @@ import subprocess
 
 import pytest
 
-from resnet_repro import project, publish, report
+from resnet_repro import experiment, project, publish, report
 from resnet_repro.analysis import history
+from resnet_repro.analysis.claims import read_verdicts
 from resnet_repro.collect import write_with_sums
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import load
@@ -70,6 +71,21 @@ def test_a_later_measurement_takes_the_place_of_the_committed_one_and_what_that_
     page = (checkout / "results" / "tiny" / "README.md").read_text(encoding="utf-8")
     assert "## Earlier measurements" in page
     assert page.count("50.00 [50.00, 50.00]") == page.count("40.00 [40.00, 40.00]") == 1
+
+
+def test_claims_that_the_commit_of_their_runs_does_not_hold_are_refused(checkout, write_data):
+    head = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    spec = load("tiny")
+    mark = experiment.digest(spec.claims[0], [range(5)])
+    measure(checkout, write_data, claims=mark)
+    with pytest.raises(UserError, match=f"commit {COMMIT} were told of claims, and that commit has no tiny.yaml"):
+        published(checkout)
+    measure(checkout, write_data, claims=mark, commit=head.stdout[:12])
+    published(checkout)
+    (verdict,) = read_verdicts(checkout / "results" / "tiny" / "verdicts.csv")
+    assert (verdict.standing, verdict.since) == ("registered", head.stdout[:12])
+    page = (checkout / "results" / "tiny" / "README.md").read_text(encoding="utf-8")
+    assert f"registered at commit {head.stdout[:12]}" in page
 
 
 def test_data_that_were_edited_after_they_were_collected_are_refused(checkout, write_data):

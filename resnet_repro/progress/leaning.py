@@ -12,6 +12,7 @@ from resnet_repro.collect import row
 from resnet_repro.config import columns
 from resnet_repro.experiment import Claim, Experiment
 from resnet_repro.planning import Planned, selects
+from resnet_repro.stats import FEWEST
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Claims:
                 v = claims.decide(claim, measured)
                 final = len(there) == len(asked) and v.verdict != "incomplete"
                 said = v.verdict if final else _leans(v)
-                leaning = Leaning(claim.id, said, final, v.n, seeds, estimate(v) if v.n else "")
+                words = estimate(v) if v.n >= FEWEST else estimate(v).partition(" ")[0] if v.n else ""
+                leaning = Leaning(claim.id, said, final, v.n, seeds, words)
             self.decided[claim.id] = names, leaning
         return self.decided[claim.id][1]
 
