@@ -51,13 +51,17 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
 
 
 def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:
-    """Prints how many seeds decide each claim, and how large an effect they find. planned: the own grid."""
-    table = titled("claim", "n", "region", "finds")
+    """Prints how many seeds decide each claim, and how often they would find its smallest effect.
+
+    planned: the experiment's own grid.
+    """
+    table = titled("claim", "n", "region", "smallest effect", "found in")
     seeds = seeds_of(experiment, planned)
     for claim in experiment.claims:
         counts = [len(side) for side in seeds[claim.id]]
         n = " and ".join(dict.fromkeys(map(str, counts)))
-        table.add_row(claim.id, n, f"{claim.region[0]:g} to {claim.region[1]:g}", _found(claim, counts))
+        effect = "not named" if claim.smallest_effect is None else f"{claim.smallest_effect:g}"
+        table.add_row(claim.id, n, f"{claim.region[0]:g} to {claim.region[1]:g}", effect, _found(claim, counts))
     if experiment.claims:
         print()
         show(table)
@@ -66,10 +70,10 @@ def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:
 def _found(claim: Claim, counts: Sequence[int]) -> str:
     found = power(claim, *counts)
     if found is None:
-        return "names no smallest_effect"
+        return ""
     if claim.metric in SHARES:
-        return f"{claim.smallest_effect:g} inside, in {100 * found:.0f} % of sweeps"
-    return f"{claim.smallest_effect:g} inside, in {100 * FOUND:.0f} % of sweeps, if seeds deviate by {found:.2g}"
+        return f"{100 * found:.0f} % of sweeps"
+    return f"{100 * FOUND:.0f} % of sweeps, if the standard deviation over seeds is {found:.2g}"
 
 
 def state(one: Planned) -> str:

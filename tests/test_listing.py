@@ -1,5 +1,6 @@
 """Plans and counts as tables, in a narrow terminal, in a wide one and in a pipe."""
 
+import math
 import re
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from resnet_repro import experiment, listing, planning
 from resnet_repro.costs import Costs, Source, Timing
+from resnet_repro.experiment import Claim, Experiment
 
 
 @pytest.fixture
@@ -68,3 +70,19 @@ def test_the_packs_of_a_plan_are_shown(tmp_path, capsys):
 def test_whole_numbers_are_told_in_ranges():
     assert listing.ranges([4, 0, 1, 2, 3, 2]) == "0-4"
     assert listing.ranges([0, 2, 3, 7]) == "0,2-3,7"
+
+
+def test_a_plan_says_how_many_seeds_decide_a_claim_and_how_often_they_find_its_smallest_effect(capsys):
+    of, minus = {"model": "plain"}, {"model": "resnet"}
+    asked = [
+        Claim("most-fail", "Most fail.", "failed", of, [0.5, 1], smallest_effect=0.4),
+        Claim("higher", "It is higher.", "test_error", of, [0, math.inf], minus, smallest_effect=5),
+        Claim("lower", "It is lower.", "test_error", of, [-math.inf, 0], minus),
+    ]
+    grid = [{"task": "digits", "model": ["plain", "resnet"], "seed": list(range(8))}]
+    spec = Experiment("made-up", "?", "none", grid, asked, [])
+    listing.claims(spec, planning.plan(spec))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert rows[1] == ["most-fail", "8", "0.5", "to", "1", "0.4", "43", "%", "of", "sweeps"]  # 0.9 ** 8
+    assert rows[2][:7] == ["higher", "8", "0", "to", "inf", "5", "80"]
+    assert rows[3] == ["lower", "8", "-inf", "to", "0", "not", "named"]

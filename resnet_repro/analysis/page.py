@@ -138,7 +138,9 @@ def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str
     return "\n\n".join(
         [
             "# Verdicts",
-            f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}.",
+            f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}. "
+            f"{sum(v.standing == 'registered' for _, v in every)} of them are registered, the others exploratory: that "
+            "they stood before their runs is not recorded.",
             markdown([(h, "") for h in head], rows),
             "\n".join(questions),
             "Made by `python -m resnet_repro.report`.",

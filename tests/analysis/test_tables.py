@@ -4,6 +4,7 @@ import re
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 
 import pytest
 from scipy import stats as reference
@@ -121,6 +122,25 @@ def test_a_difference_shows_its_sign_and_a_mean_does_not(measured):
     assert tables.estimate(decide(claim, measured[0])).startswith("0.")
     claim.minus = {"model": "plain", "depth": 56}
     assert tables.estimate(decide(claim, measured[0])).startswith("−5")
+
+
+def test_the_notes_say_what_a_verdict_rests_on(measured):
+    claim = Claim("c", "A claim.", "train_error_clean", {"model": "plain", "depth": 56}, [0, INF])
+    claim.minus = {"model": "plain", "depth": 20}
+    v = decide(claim, measured[0])
+    assert tables.notes(v) == "failed 5 against 0, p = 0.0079; the first is higher in 100 % of pairs, p = 0.0079"
+    v = replace(v, changes_without="3 4", since="0123abc", failed_minus=1, stuck=2, failed_p=0.05)
+    assert tables.notes(v).split("; ") == [
+        "failed 5 against 1, p = 0.05",
+        "stuck 2 against 0",
+        "the first is higher in 100 % of pairs, p = 0.0079",
+        "not supported without seed 3 or 4",
+        "registered at commit 0123abc",
+    ]
+    why = "no run of either side learned"
+    v = replace(v, verdict="not answerable", why=why)
+    assert tables.notes(v).startswith(f"{why}; ")
+    assert tables.remark(2, v).startswith(f"Claim 2 is not answerable: {why}.")
 
 
 def test_no_minus_sign_stands_before_a_zero():

@@ -81,7 +81,7 @@ def _caption(verdicts: Sequence[Verdict], measured: Measured) -> str:
     parts.append("Supported: the interval lies within the region; refuted: outside; inconclusive: across an end.")
     if any(v.changes_without == UNTESTED and v.verdict != "incomplete" for v in verdicts):
         parts.append("Whether a verdict holds without any one of its seeds cannot be tested with so few.")
-    parts += [STANDINGS[v.standing] for v in verdicts[:1] if len({v.standing for v in verdicts}) == 1]
+    parts += [STANDINGS[kind] for kind in STANDINGS if any(v.standing == kind for v in verdicts)]
     return " ".join(filter(None, parts))
 
 
@@ -93,8 +93,8 @@ ESTIMATES = {
 }
 DIVERGED = "∞: a run that diverged is worse than any number."
 STANDINGS = {
-    "registered": "Registered: every run was told of its claims when it began.",
-    "exploratory": "Exploratory: that the claims stood before the runs is not recorded.",
+    "registered": "Registered: every run was told of the claim, as it is, when it began.",
+    "exploratory": "Exploratory where not registered: that the claim stood before its runs is not recorded.",
 }
 
 
@@ -125,12 +125,13 @@ def _end(value: float) -> str:
 
 
 def notes(v: Verdict) -> str:
-    """What else the reader must know: why there is no answer, missing and failed runs, the values chosen, how sure."""
+    """What else the reader must know: why there is no answer, missing and failed runs, values chosen, how sure."""
     parts = [v.why, f"{_runs(v.missing)} missing" if v.missing else ""]
     parts += _outcomes(v)
     parts += [f"{_chosen(v)}, by {words.quantity(v.best_by)}"] if v.chosen else []
     parts += [f"the first is higher in {100 * v.above:.0f} % of pairs, p {_p(v.p)}"] if not math.isnan(v.above) else []
-    parts += [f"{changes(v)}"] if v.changes_without not in ("", UNTESTED) else []
+    parts += [changes(v)] if v.changes_without not in ("", UNTESTED) else []
+    parts += [f"registered at commit {v.since}"] if v.since else []
     return "; ".join(filter(None, parts))
 
 
