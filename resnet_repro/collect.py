@@ -87,10 +87,11 @@ def _kept_points(data: Path, names: Set[str]) -> dict[str, list[str]]:
     """The lines of data/points.csv that belong to the runs named, without those names."""
     kept: dict[str, list[str]] = {}
     path = data / records.POINTS
-    for line in path.read_text(encoding="utf-8").splitlines()[1:] if names and path.exists() else []:
-        name, point = line.split(",", 1)
-        if name in names:
-            kept.setdefault(name, []).append(point)
+    with readable(path):
+        for line in path.read_text(encoding="utf-8").splitlines()[1:] if names and path.exists() else []:
+            name, point = line.split(",", 1)
+            if name in names:
+                kept.setdefault(name, []).append(point)
     return kept
 
 
@@ -117,8 +118,27 @@ def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
 def _read_table(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    with readable(path), open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+        if not all(row["run_id"] for row in rows):
+            raise ValueError("a run has no name")
+        return rows
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises UserError where the body cannot read the table at `path`: without checksums nothing else finds damage."""
+    try:
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            raise ValueError("its last line is cut")
+        yield
+    except UserError:
+        raise
+    except (ValueError, KeyError, csv.Error, FileNotFoundError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{path} is damaged ({why}): restore it, or move {path.parent} away and collect again"
+        ) from error
 
 
 def _table(names: list[str], rows: list[dict[str, Any]]) -> bytes:

@@ -132,16 +132,15 @@ ENDS = {
 def show_run(place: Path, record: Mapping[str, Any], since: float) -> None:
     """Prints how a run ended, its metrics, and how to look at it. since: when the command began, in epoch seconds."""
     written = (place / "record.json").stat().st_mtime
-    was = (
-        f" (it was before, on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(written))})" if written < since else ""
-    )
     words = "" if record["status"] == "finished" else f", {ENDS[record['status']]}"
-    print(f"{place.name}: finished{words}{was}")
+    print(f"{place.name}: finished{words}")
+    if written < since:
+        print(f"  it was before, on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(written))}")
     for name, value in record["metrics"].items():
         if value is not None:
             print(f"  {QUANTITIES[name].label:<66} {value:8.3f}")
     folder = relative(place)
-    print(f"look at  {folder}/record.json and {folder}/points.csv")
+    print(f"look at  {folder}/: record.json, points.csv")
     print(f'load     pandas.read_csv("{folder}/points.csv")')
 
 

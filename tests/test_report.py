@@ -241,6 +241,33 @@ def test_data_that_were_edited_after_they_were_collected_are_refused_in_one_line
         report.main([NAME, "--results", str(results), "--verify"])
 
 
+DAMAGE = {
+    "runs.csv": {
+        "cut": lambda content: content[:-100],
+        "cut in its head": lambda content: content[:50],
+        "empty": lambda content: b"",
+        "of other columns": lambda content: content.replace(b"run_id", b"run", 1),
+        "no text": lambda content: b"\xff\xfe" + content,
+        "a word for a number": lambda content: content.replace(b",0123abc,", b",,").replace(b",1000,", b",many,", 1),
+    },
+    "points.csv": {
+        "cut": lambda content: content[:-3],
+        "of other columns": lambda content: content.replace(b"run_id", b"run", 1),
+        "a word for a number": lambda content: content.replace(b",train", b"x,train", 1),
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "how"), [(name, how) for name, hows in DAMAGE.items() for how in hows])
+def test_data_that_are_damaged_and_have_no_checksums_are_refused_in_one_line(tiny, name, how):
+    path = tiny / "tiny" / "data" / name
+    path.write_bytes(DAMAGE[name][how](path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        report.render("tiny", tiny)
+    assert str(caught.value).startswith(f"{path} is damaged (")
+    assert "\n" not in str(caught.value)
+
+
 def test_what_collect_writes_is_what_report_reads(tmp_path):
     from resnet_repro import records
     from resnet_repro.collect import collect_runs

@@ -403,6 +403,6 @@ def test_a_run_that_was_finished_before_says_so_and_since_when(undisturbed):
     settings = ["model=plain", "seed=0", "probes.curve_every=4", "probes.eval_every=20"]
     shown = run("-m", "resnet_repro.train", *TINY, *QUIET, *settings, f"env.runs_dir={undisturbed[0]}").stdout
     record = records.read(place)
-    assert re.search(rf"^{place.name}: finished.* \(it was before, on (1999-12-31|2000-01-01) at ..:..\)$", shown, re.M)
+    assert re.search(rf"^{place.name}: finished.*\n  it was before, on (1999-12-31|2000-01-01) at ..:..$", shown, re.M)
     assert re.search(rf"^  test error, % +{record['metrics']['test_error']:.3f}$", shown, re.M)
-    assert f"look at  {place}/record.json and {place}/points.csv" in shown
+    assert f"look at  {place}/: record.json, points.csv" in shown

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro import records
-from resnet_repro.collect import MEASURED, PROVENANCE, check_sums
+from resnet_repro.collect import MEASURED, PROVENANCE, check_sums, readable
 from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
@@ -57,12 +57,17 @@ def load(experiment: Experiment, folder: Path) -> Measured:
 
     check_sums(folder / "data")
     settings = _settings(plan(experiment))
-    found = _read_runs(folder / "data" / "runs.csv")
+    path = folder / "data" / "runs.csv"
+    with readable(path):
+        found = _read_runs(path)
     runs = _joined(settings, found)
     _check_one_data_set(runs, folder)
-    types = dict.fromkeys(("x", "y", "value"), float) | dict.fromkeys(("run_id", "metric"), str)
-    points = pd.read_csv(folder / "data" / records.POINTS, dtype=types)
-    points = points[points["run_id"].isin(settings.index)]
+    types: dict[str, type] = {**dict.fromkeys(("run_id", "metric"), str), "step": int}
+    types |= dict.fromkeys(("x", "y", "value"), float)
+    path = folder / "data" / records.POINTS
+    with readable(path):
+        points = pd.read_csv(path, dtype=types)
+        points = points[points["run_id"].isin(settings.index)][[*POINTS]]
     return Measured(experiment, tuple(settings.columns), runs, points, len(found) - int(runs["measured"].sum()))
 
 
@@ -101,6 +106,8 @@ def _read_runs(path: Path) -> "pd.DataFrame":
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise UserError(f"{path} names run {twice[0]} twice; collect the experiment again")
+    numbers = table[[name for name in table if name not in ("status", *PROVENANCE)]]
+    numbers.astype(float)  # raises for one that is none
     return table.reindex(columns=MEASURED)
 
 
