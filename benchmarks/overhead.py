@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks import table
 from resnet_repro import config, data, mirror, settings
 from resnet_repro.planning import Planned
-from resnet_repro.probes.errors import clean_batches, error, final_errors
+from resnet_repro.probes.errors import error, final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
 from resnet_repro.training.fit import set_up
@@ -86,7 +86,7 @@ def _bare(run: config.Run) -> None:
         memory_format=torch.channels_last,
     )  # fmt: skip
     crops = transform.prepare(images.train_x)
-    test = clean_batches(transform, images.test_x, images.test_y, torch.device("cpu"))
+    test = data.clean_batches(transform, images.test_x, images.test_y, torch.device("cpu"))
     epoch_steps = data.steps_per_epoch(len(images.train_y), run.optim.batch, run.data.last_batch)
     for step in range(run.optim.steps):
         if step % epoch_steps == 0:
@@ -106,7 +106,11 @@ def _bare(run: config.Run) -> None:
         sgd.step()
         if (step + 1) % run.probes.eval_every == 0:
             error(net, test)
-    final_errors(net, images, transform, batch=run.optim.batch, flip=run.data.flip, seed=run.seed, bf16=False)
+    feed = data.Resident(
+        images, lambda _: transform, device=torch.device("cpu"), seed=run.seed, batch=run.optim.batch,
+        flip=run.data.flip,
+    )  # fmt: skip
+    final_errors(net, feed, batch=run.optim.batch, valid=images.valid_y is not None, bf16=False)
 
 
 def _random_images(place: Path) -> Path:

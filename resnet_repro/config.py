@@ -103,6 +103,17 @@ class Data:
     crop_padding: int = number(4, low=0, high=32, help="pixels added on each side before a random crop")
     flip: bool = setting(True, help="random horizontal flips")
     last_batch: str = choice("drop", "keep", help="an epoch's last, smaller batch")
+    crop: str = added(
+        "0.2",
+        choice("padded", "resized", help="random crops of the padded image, or of random area and shape, resized"),
+    )
+    size: int | None = added(
+        "0.2", number(None, low=8, help="pixels on a side of what the net sees; null: the image's")
+    )
+    resize: int | None = added(
+        "0.2", number(None, low=8, help="crop=resized: the shorter side in evaluation, before the central crop of size")
+    )
+    stream: bool = added("0.2", setting(False, help="true: a folder's images are read when needed, not held in memory"))
 
 
 @dataclass
@@ -137,6 +148,10 @@ class Probes:
 
     curve_every: int = number(400, low=1, help="steps per point of a learning curve")
     eval_every: int = number(2000, low=0, help="steps between measurements of the test error; 0: at the end only")
+    train_error_images: int | None = added(
+        "0.2",
+        number(None, low=1, help="training images for the final training errors, one choice for all runs; null: all"),
+    )
 
 
 @dataclass
@@ -153,6 +168,7 @@ class Env:
     engine: str = choice("eager", "graph", help="graph: the step as a CUDA graph, for packs of runs on one GPU")
     compile: bool = setting(False, help="the blocks through torch.compile: for a GPU; on a CPU it is slower")
     threads: int = number(1, low=1, high=1024, help="CPU threads per device")
+    workers: int = number(4, low=0, high=1024, help="processes per device that decode images, with data.stream=true")
     channels_last: bool = setting(True, help="memory layout of the images; faster on a CPU")
     checkpoint_seconds: float = number(15.0, low=0, help="at least so long between checkpoints")
     wandb: str = choice("offline", "online", "disabled", help="the mirror in Weights & Biases")
@@ -250,7 +266,7 @@ def columns(run: Run) -> dict[str, Any]:
 SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32}
 """Pixels on a side of the images of a data set."""
 USUAL_SIDE = 32
-"""What a folder's images are taken to have; only costs depend on it."""
+"""What a folder's images are taken to have where data.size does not say it; only costs depend on it."""
 PER_OUTPUT = 200
 """Multiply-adds that take as long as what is done to one output of a convolution beside it: norm, nonlinearity, their
 gradients, memory. Fitted on one CPU core over widths 4 to 64, 8 to 64 pixels and both families: seconds per cost stay
@@ -259,12 +275,12 @@ within a factor of 2, per multiply-add of 16."""
 
 def cost(run: Run) -> float:
     """Relative training cost, from the shapes of the network and its images (families.work): orders and weighs runs."""
-    return cost_of(vars(run.model), side_of(run.data.name), run.optim.batch, run.optim.steps)
+    return cost_of(vars(run.model), side_of(run.data.name, run.data.size), run.optim.batch, run.optim.steps)
 
 
-def side_of(name: str) -> int:
-    """Pixels on a side of a data set's images."""
-    return SIDES.get(name, USUAL_SIDE)
+def side_of(name: str, size: Any) -> int:
+    """Pixels on a side of what the network sees of a data set; size: data.size."""
+    return int(size) if size else SIDES.get(name, USUAL_SIDE)
 
 
 def cost_of(model: Mapping[str, Any], side: int, batch: float, steps: float) -> float:

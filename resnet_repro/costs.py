@@ -150,7 +150,7 @@ def _timing(row: dict[str, Any]) -> Iterator[Timing]:
         return
     with suppress(ValueError, KeyError, TypeError):
         model = {name: type(default)(row.get(name) or default) for name, default in vars(Model()).items() if default}
-        side = side_of(row.get("name") or row["data"])
+        side = side_of(row.get("name") or row["data"], row.get("size"))
         size = cost_of(model | {"residual": row.get("residual", True)}, side, float(row["batch"]), float(row["steps"]))
         where, diverged = row.get("device") or "unknown device", row.get("diverged_step") not in (None, "")
         yield Timing(row["run_id"], row["data"], size, float(row["seconds"]), where, diverged)

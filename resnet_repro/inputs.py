@@ -33,11 +33,11 @@ class Present:
     """The data sets on this machine, each looked at once."""
 
     def __init__(self) -> None:
-        self.told: dict[tuple[str, str], str | UserError] = {}
+        self.told: dict[tuple[str, str, bool], str | UserError] = {}
 
     def sha256(self, run: Run) -> str:
         """The hash of a run's data as they are now. Raises MissingData, or UserError for data that are damaged."""
-        name = run.data.name, run.env.data_dir
+        name = run.data.name, run.env.data_dir, run.data.stream
         if name not in self.told:
             self.told[name] = _asked(run)
         told = self.told[name]
@@ -48,7 +48,7 @@ class Present:
 
 def _asked(run: Run) -> str | UserError:
     try:
-        return sources.sha256(run.data.name, Path(run.env.data_dir))
+        return sources.sha256(run.data.name, Path(run.env.data_dir), run.data.stream)
     except sources.MissingData as error:
         words = "%s is not on this machine: runs on it that are finished or interrupted are not compared with it"
         log.warning(words, run.data.title)

@@ -14,7 +14,7 @@ from resnet_repro.families import FAMILIES, stages
 from resnet_repro.machine import visible_gpus
 
 LEAST = 8
-"""Pixels on a side of a folder's images, which are not looked at: a low guess."""
+"""Pixels on a side of a folder's images where data.size does not say it: a low guess."""
 HERE = ("local", "basic", "joblib")
 """Hydra's launchers that train on this machine."""
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -64,7 +64,7 @@ def activations(run: Run) -> int:
 def _stages(run: Run) -> Iterator[tuple[int, int, int]]:
     """Of each stage: its blocks, the channels of their 3 x 3 convolutions, pixels on a side."""
     model = run.model
-    side = SIDES.get(run.data.name, LEAST) // FAMILIES[model.family].reduction
+    side = (run.data.size or SIDES.get(run.data.name, LEAST)) // FAMILIES[model.family].reduction
     for number, blocks in enumerate(stages(model.family, model.depth, model.block)):
         yield blocks, model.width * 2**number, side // 2**number
 

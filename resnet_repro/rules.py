@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from resnet_repro.config import ConfigError, Model, Run, Trainer
+from resnet_repro.config import SIDES, ConfigError, Model, Run, Trainer
 from resnet_repro.families import FAMILIES, wrong_depth
 from resnet_repro.typed import nearest, shown
 
@@ -197,6 +197,28 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         d.name in TRAINING_IMAGES and d.last_batch == "drop" and o.batch > images,
         f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
         f"would be full; use at most {images}, or data.last_batch=keep",
+    )
+    yield (
+        d.stream and d.name != "folder",
+        f"data.stream=true reads a folder's images when they are needed, and {d.name} is held in memory; leave it out",
+    )
+    yield (
+        d.stream and run.env.engine == "graph",
+        "env.engine=graph takes its batches from the device, and data.stream=true reads them from files; use "
+        "env.engine=eager",
+    )
+    yield (
+        d.crop == "resized" and not (d.stream and d.size and d.resize and d.size <= d.resize and d.crop_padding == 0),
+        f"data.crop=resized needs data.stream=true, data.size, data.resize at least as large, and data.crop_padding=0; "
+        f"got {shown(d.stream)}, {d.size}, {d.resize} and {d.crop_padding} (ImageNet: size 224, resize 256)",
+    )
+    yield (
+        d.crop == "padded" and d.resize is not None,
+        f"data.resize={d.resize} needs data.crop=resized; leave it out, or resize the files",
+    )
+    yield (
+        d.name in SIDES and d.size not in (None, SIDES.get(d.name)),
+        f"data.size is {d.size}, and {d.name} has images of {SIDES.get(d.name)} pixels on a side; leave it out",
     )
     yield o.nesterov and o.momentum == 0, "optim.nesterov=true needs optim.momentum > 0, got 0"
     yield o.clip == 0, "optim.clip=0 would stop all learning; null switches clipping off"

@@ -153,7 +153,9 @@ def follow(run: config.Run) -> None:
     from resnet_repro.training.fit import fit
     from resnet_repro.training.member import Member
 
-    images = data.load(run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download)
+    images = data.load(
+        run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download, stream=run.data.stream
+    )
     fit([Member(run, images, place)], lambda _: None)
 
 
@@ -164,11 +166,15 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
     from resnet_repro.training.member import Member
 
     @cache
-    def images(name: str, data_dir: str, split: str, download: bool) -> data.Images:
-        return data.load(name, Path(data_dir), split=split, download=download)
+    def images(name: str, data_dir: str, split: str, download: bool, stream: bool) -> data.DataSet:
+        return data.load(name, Path(data_dir), split=split, download=download, stream=stream)
 
     members = [
-        Member(s.run, images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download), s.place)
+        Member(
+            s.run,
+            images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download, s.run.data.stream),
+            s.place,
+        )
         for s in started
     ]
     for start, member in zip(started, members, strict=True):
@@ -202,15 +208,15 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
     from resnet_repro.probes.errors import final_errors
     from resnet_repro.probes.status import status, status_flags
 
-    run = member.run
+    run, feed = member.run, member.engine.feed
     measured = member.running | final_errors(
-        member.net, member.images, member.engine.transform, batch=run.optim.batch, flip=run.data.flip, seed=run.seed,
+        member.net, feed, batch=run.optim.batch, valid=member.images.valid_y is not None,
         bf16=run.optim.precision == "bf16",
     )  # fmt: skip
     diverged = member.diverged_step is not None
     if diverged:  # its outputs are no numbers
         measured = {name: metrics.of_diverged(name) for name in measured}
-    flags = status_flags(measured, member.images.train_y, diverged)
+    flags = status_flags(measured, feed.train_y, diverged)
     machine = provenance.describe(member.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
     how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3), **_ways(run.env)}
@@ -221,13 +227,13 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in member.net.parameters()),
         "steps_done": member.step,
         "diverged_step": member.diverged_step,
-        "provenance": {**machine, **how, **_images(member.images)},
+        "provenance": {**machine, **how, **_images(member.images, feed.train_y)},
     }
 
 
-def _images(images: Any) -> dict[str, Any]:
-    """Which images, and how many: an error over N of them is known to 1 / N."""
-    counts = {"train": images.train_y, "valid": images.valid_y, "test": images.test_y}
+def _images(images: Any, train_y: Any) -> dict[str, Any]:
+    """Which images, and how many are measured on: an error over N of them is known to 1 / N."""
+    counts = {"train": train_y, "valid": images.valid_y, "test": images.test_y}
     found: dict[str, Any] = {f"{name}_images": None if y is None else len(y) for name, y in counts.items()}
     return found | {"data_sha256": images.sha256}
 

@@ -20,7 +20,12 @@ FROZEN = {
     "model.order": "original",
     "model.activation": "relu",
     "model.branch_scale": "one",
+    "data.crop": "padded",
+    "data.size": None,
+    "data.resize": None,
+    "data.stream": False,
     "optim.warmup_every": None,
+    "probes.train_error_images": None,
 }
 """The default of every setting added after 0.1.0: what runs did before there was the setting. None ever changes."""
 

@@ -81,7 +81,7 @@ def test_the_metrics_are_those_of_the_trained_network(tmp_path):
     engine.advance(0, 24, warm_until=0)
     assert metrics.pop("train_error_running") == 100 * int(engine.tally.wrong) / 2400
     assert metrics.pop("train_loss") == float(engine.tally.loss) / 2400
-    assert metrics == final_errors(net, images, engine.transform, batch=100, flip=True, seed=3, bf16=False)
+    assert metrics == final_errors(net, engine.feed, batch=100, valid=False, bf16=False)
 
 
 def test_a_held_out_set_is_measured_too(tmp_path):

@@ -22,6 +22,10 @@ SETTINGS = {
     "crop_padding": "padding of the random crop",
     "flip": "random flips",
     "last_batch": "last partial batch",
+    "crop": "random crops",
+    "size": "pixels on a side",
+    "resize": "shorter side in evaluation, pixels",
+    "stream": "images read when needed",
     "family": "form of the network",
     "block": "convolutions of a block",
     "stride_on": "stride of a bottleneck on",
@@ -43,6 +47,7 @@ SETTINGS = {
     "clip": "gradient norm clipped at",
     "curve_every": "steps between curve points",
     "eval_every": "steps between test errors",
+    "train_error_images": "images for the final training errors",
 }
 """A setting where its name alone does not say it."""
 
@@ -50,6 +55,7 @@ VALUES = {
     "model": {"plain": "plain net", "resnet": "ResNet"},
     "split": {"full": "all", "45k": "nine tenths, the rest for selection"},
     "normalize": {"channel": "channel mean and deviation", "pixel_mean": "per-pixel mean", "none": "nothing"},
+    "crop": {"padded": "of the padded image", "resized": "of random area and shape, resized"},
     "pad": {"before": "padded before", "after": "padded after"},
     "warmup": {"steps": "for a number of steps", "error": "until the training error falls"},
     "init": {

@@ -32,17 +32,18 @@ def epoch_draws(seed: int, epoch: int, *, count: int, crop_padding: int, flip: b
     """
     if count < 1 or crop_padding < 0:
         raise ValueError(f"count is {count}, crop_padding {crop_padding}; they must be at least 1 and 0")
-    generator = torch.Generator().manual_seed(_mixed(seed, epoch))
+    generator = torch.Generator().manual_seed(mixed(seed, epoch))
     order = torch.randperm(count, generator=generator)
     mirrored = torch.randint(2, (count,), generator=generator).bool()
     dy, dx = torch.randint(2 * crop_padding + 1, (2, count), generator=generator)
     return Draws(order, dy, dx, mirrored if flip else torch.zeros_like(mirrored))
 
 
-def _mixed(seed: int, epoch: int) -> int:
+def mixed(*parts: int) -> int:
+    """A seed of 32 bits from several numbers."""
     # 32 bits, as torch's CPU generator ignores higher ones. Sums such as seed + epoch would make
     # (seed 1, epoch 0) replay (seed 0, epoch 1); hashed, two epochs coincide with probability 2^-32.
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")
 
 
 def steps_per_epoch(count: int, batch: int, last_batch: str) -> int:
@@ -66,3 +67,9 @@ def steps_per_epoch(count: int, batch: int, last_batch: str) -> int:
 def batch_slice(step_in_epoch: int, batch: int) -> slice:
     """Where the draws of step `step_in_epoch` (0, 1, ...) stand; the last slice may reach over the end."""
     return slice(step_in_epoch * batch, (step_in_epoch + 1) * batch)
+
+
+def local_slice(batch: int, rank: int, world_size: int) -> slice:
+    """A rank's part of a global batch whose size the number of ranks divides."""
+    size = batch // world_size
+    return slice(rank * size, (rank + 1) * size)

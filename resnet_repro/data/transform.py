@@ -43,7 +43,10 @@ class Transform:
 
         index, dy, dx: int64 [B]; flip: bool [B]; all on the device of `crops`.
         """
-        x = _mirror(crops[index, dy, dx], flip)
+        return self.normalized(_mirror(crops[index, dy, dx], flip), dy, dx, flip)
+
+    def normalized(self, x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
+        """float32 [B, C, H, W]: of uint8 crops that were taken at (dy, dx) and mirrored where `flip`."""
         shift = self.shift if self.shift_at is None else _mirror(self.shift_at[dy, dx], flip)
         return self._normalize(x, shift)
 

@@ -6,42 +6,32 @@ two on one and the same network, so all are recorded and every claim names its o
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from resnet_repro.data import Draws, Images, Transform, epoch_draws
+from resnet_repro.data import Batches, Feed
 
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Starts one pass over ([N, C, H, W] float images, [N] labels)."""
-
-BATCH = {"cpu": 500, "cuda": 2500}
-"""Images at once: on a CPU what stays in its cache, on a GPU few launches."""
+AUGMENTED = -1
+"""The epoch whose crops and flips augmented errors are measured on: one that training never sees."""
 
 
-def final_errors(
-    net: nn.Module, images: Images, transform: Transform, *, batch: int, flip: bool, seed: int, bf16: bool
-) -> dict[str, float]:
+def final_errors(net: nn.Module, feed: Feed, *, batch: int, valid: bool, bf16: bool) -> dict[str, float]:
     """Every error of a trained network, in percent; the network is left as it was.
 
     `train_error_augmented`, `train_error_clean`, `train_error_exact_bn`, `test_error`, `test_error_exact_bn` and,
-    where a validation set is held out, `valid_error`. `batch` is the batch size for exact statistics.
+    where a validation set is held out (`valid`), `valid_error`. `batch` is the batch size for exact statistics.
     """
-    device = next(net.parameters()).device
-    train = clean_batches(transform, images.train_x, images.train_y, device)
-    test = clean_batches(transform, images.test_x, images.test_y, device)
-    augmented = _augmented_batches(transform, images, device, flip, seed)
+    train, test = feed.clean("train"), feed.clean("test")
     errors = {
-        "train_error_augmented": error(net, augmented, bf16),
+        "train_error_augmented": error(net, feed.augmented(AUGMENTED), bf16),
         "train_error_clean": error(net, train, bf16),
         "test_error": error(net, test, bf16),
     }
-    if images.valid_x is not None and images.valid_y is not None:
-        valid = clean_batches(transform, images.valid_x, images.valid_y, device)
-        errors["valid_error"] = error(net, valid, bf16)
-    exact = with_exact_statistics(net, clean_batches(transform, images.train_x, images.train_y, device, batch))
+    if valid:
+        errors["valid_error"] = error(net, feed.clean("valid"), bf16)
+    exact = with_exact_statistics(net, feed.clean("train", batch))
     errors["train_error_exact_bn"] = error(exact, train, bf16)
     errors["test_error_exact_bn"] = error(exact, test, bf16)
     return errors
@@ -77,32 +67,3 @@ def with_exact_statistics(net: nn.Module, batches: Batches) -> nn.Module:
     exact = copy.deepcopy(net)
     update_bn(batches(), exact)
     return exact
-
-
-def clean_batches(
-    transform: Transform, images: Tensor, labels: Tensor, device: torch.device, batch: int | None = None
-) -> Batches:
-    """Passes over uint8 images in their order, normalised and not augmented; they are moved to the device once."""
-    images, labels, size = images.to(device), labels.to(device), batch or BATCH[device.type]
-
-    def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(labels), size):
-            yield transform.clean(images[start : start + size]), labels[start : start + size]
-
-    return one_pass
-
-
-def _augmented_batches(transform: Transform, images: Images, device: torch.device, flip: bool, seed: int) -> Batches:
-    """Passes over the training images, cropped and flipped as in an epoch that training never sees."""
-    count = len(images.train_y)
-    drawn = epoch_draws(seed, -1, count=count, crop_padding=transform.crop_padding, flip=flip)
-    draws = Draws(*(part.to(device) for part in drawn))
-    crops, labels, size = transform.prepare(images.train_x.to(device)), images.train_y.to(device), BATCH[device.type]
-
-    def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, count, size):
-            part = slice(start, start + size)
-            index = draws.order[part]
-            yield transform.augment(crops, index, draws.dy[part], draws.dx[part], draws.flip[part]), labels[index]
-
-    return one_pass

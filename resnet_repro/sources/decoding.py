@@ -29,7 +29,7 @@ def decode(paths: Sequence[str], data_dir: Path) -> np.ndarray:
     sizes: dict[str, tuple[int, ...]] = {}
     for i, path in enumerate(paths):
         try:
-            image = _decode_one(path)
+            image = decode_one(path)
         except Unusable as error:
             faults[path] = str(error)
             continue
@@ -40,7 +40,7 @@ def decode(paths: Sequence[str], data_dir: Path) -> np.ndarray:
             pixels[i] = image.transpose(2, 0, 1)
     faults |= _unequal(sizes)
     if faults:
-        raise _refused(faults, len(paths), data_dir)
+        raise refused(faults, len(paths), data_dir)
     return pixels
 
 
@@ -53,7 +53,8 @@ def _unequal(sizes: dict[str, tuple[int, ...]]) -> dict[str, str]:
     return {path: f"has {w}x{h} pixels, {usual}" for path, (h, w) in sizes.items() if (h, w) != (height, width)}
 
 
-def _refused(faults: dict[str, str], count: int, data_dir: Path) -> UserError:
+def refused(faults: dict[str, str], count: int, data_dir: Path) -> UserError:
+    """The error that names the first ten of the files, of so many, each with what is wrong with it."""
     told = [f"{printable(os.path.relpath(path, data_dir))} {why}" for path, why in list(faults.items())[:SHOWN]]
     first = "" if len(faults) <= SHOWN else f" (the first {SHOWN})"
     return UserError(
@@ -62,7 +63,7 @@ def _refused(faults: dict[str, str], count: int, data_dir: Path) -> UserError:
     )
 
 
-def _decode_one(path: str) -> np.ndarray:
+def decode_one(path: str) -> np.ndarray:
     """uint8 [H, W, 3], turned as the camera's orientation in the file says. Raises Unusable."""
     from PIL import Image, ImageOps
 
@@ -77,7 +78,7 @@ def _decode_one(path: str) -> np.ndarray:
     except Unusable:
         raise
     except Exception as error:  # each of Pillow's decoders raises its own
-        raise Unusable(_pointer(path) or f"cannot be decoded ({printable(_first_line(error))})") from error
+        raise Unusable(pointer(path) or f"cannot be decoded ({printable(_first_line(error))})") from error
 
 
 def _is_deep(image: Any) -> bool:
@@ -89,7 +90,8 @@ def _is_deep(image: Any) -> bool:
     )
 
 
-def _pointer(path: str) -> str:
+def pointer(path: str) -> str:
+    """What the file stands for, if it is one of POINTERS; else nothing."""
     try:
         with open(path, "rb") as file:
             begin = file.read(100)

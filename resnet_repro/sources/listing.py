@@ -1,4 +1,8 @@
-"""Which files of an image folder are its data: `train/<class>/*` and `test/<class>/*`, and which are not."""
+"""Which files of an image folder are its data, and which are not: `train/<class>/*` and `test/<class>/*`.
+
+Where the test images have no classes, as in ImageNet's folders, `val/<class>/*` takes their place, or `val/images/*`
+with the classes in `val/val_annotations.txt`, as in Tiny-ImageNet's.
+"""
 
 import os
 import stat
@@ -15,6 +19,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 FOREIGN = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 """Folders that archives, file servers and operating systems leave behind."""
+
+ANNOTATIONS = "val/val_annotations.txt"
 
 SHOWN = 10
 """Names in a message at most."""
@@ -33,22 +39,58 @@ class Listing:
 
 
 def listing(data_dir: Path) -> Listing:
-    """The images below `data_dir/train` and `data_dir/test`; a class's number is its place among the sorted names.
+    """The images of a folder; a class's number is its place among the sorted names of those below `train`.
 
-    Hidden files and folders, those that an archive or a file server has left behind, and files that are no images by
-    their names are skipped. Folders within a class are part of it; links are followed.
+    Tested is on `test`, or on `val` where `test` has none of the classes. Hidden files and folders, those that an
+    archive or a file server has left behind, and files that are no images by their names are skipped. Folders within a
+    class are part of it; links are followed.
     Raises MissingData where train, test or the images of a class are absent, UserError for unequal classes.
     """
     found = Listing()
-    classes = {part: _classes(data_dir, part, found.skipped) for part in ("train", "test")}
-    for part, samples in (("train", found.train), ("test", found.test)):
-        for number, name in enumerate(classes[part]):
-            images = list(_images(data_dir / part / name, found.skipped))
-            if not images:
-                raise _missing(data_dir, f"{part}/{printable(name)} holds no image ({', '.join(EXTENSIONS)})")
-            samples += [(path, number) for path in images]
-    _check_equal(data_dir, classes["train"], classes["test"])
+    classes = _classes(data_dir, "train", found.skipped)
+    found.train = _of_classes(data_dir, "train", classes, found.skipped)
+    part = _tested(data_dir, classes)
+    if part == "val" and (data_dir / ANNOTATIONS).is_file():
+        found.test = _annotated(data_dir, classes, found.skipped)
+        return found
+    tested = _classes(data_dir, part, found.skipped)
+    found.test = _of_classes(data_dir, part, tested, found.skipped)
+    _check_equal(data_dir, classes, part, tested)
     return found
+
+
+def _tested(data_dir: Path, classes: Sequence[str]) -> str:
+    """The part that holds the test images: Tiny-ImageNet and ImageNet come with a test part without classes."""
+    has_classes = any((data_dir / "test" / name).is_dir() for name in classes)
+    return "val" if (data_dir / "val").is_dir() and not has_classes else "test"
+
+
+def _of_classes(data_dir: Path, part: str, classes: Sequence[str], skipped: list[str]) -> list[Sample]:
+    samples: list[Sample] = []
+    for number, name in enumerate(classes):
+        images = list(_images(data_dir / part / name, skipped))
+        if not images:
+            raise _missing(data_dir, f"{part}/{printable(name)} holds no image ({', '.join(EXTENSIONS)})")
+        samples += [(path, number) for path in images]
+    return samples
+
+
+def _annotated(data_dir: Path, classes: Sequence[str], skipped: list[str]) -> list[Sample]:
+    """The images of val/images, their classes from a file of lines `name, class, ...` between tabs.
+
+    Raises UserError for an image without a line and for a line with another class.
+    """
+    text = (data_dir / ANNOTATIONS).read_text(encoding="utf-8", errors="surrogateescape")
+    named = dict(line.split("\t")[:2] for line in text.splitlines() if "\t" in line)
+    numbers = {name: number for number, name in enumerate(classes)}
+    images = list(_images(data_dir / "val" / "images", skipped))
+    wrong = [path for path in images if named.get(os.path.basename(path)) not in numbers]
+    if wrong or not images:
+        raise UserError(
+            f"{printable(data_dir.absolute())}: {ANNOTATIONS} gives {len(wrong)} of {len(images)} images in val/images "
+            f"no class of train/: {some(wrong, data_dir)}; unpack the data set anew"
+        )
+    return [(path, numbers[named[os.path.basename(path)]]) for path in images]
 
 
 def _classes(data_dir: Path, part: str, skipped: list[str]) -> list[str]:
@@ -87,21 +129,21 @@ def _leads_back(place: str, name: str) -> bool:
     return os.path.islink(inner) and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(inner))
 
 
-def _check_equal(data_dir: Path, train: Sequence[str], test: Sequence[str]) -> None:
+def _check_equal(data_dir: Path, train: Sequence[str], part: str, test: Sequence[str]) -> None:
     place = printable(data_dir.absolute())
-    for part, names in (("train", train), ("test", test), ("train and test", sorted({*train, *test}))):
+    for where, names in (("train", train), (part, test), (f"train and {part}", sorted({*train, *test}))):
         for first, second in zip(names, _alike(names), strict=True):
             if second is not None:
                 raise UserError(
-                    f"{place}: two class folders in {part} are both called {printable(first)}, which differ only in "
+                    f"{place}: two class folders in {where} are both called {printable(first)}, which differ only in "
                     f"Unicode normalisation ({first!a}, {second!a}); give them one name (NFC: "
                     f"{unicodedata.normalize('NFC', first)!a})"
                 )
     if train != test:
         only = [[printable(name) for name in sorted(set(a) - set(b))] for a, b in ((train, test), (test, train))]
         raise UserError(
-            f"{place}: train/ and test/ must have the same class folders; "
-            f"only in train: {only[0]}, only in test: {only[1]}. Rename, add or remove class folders."
+            f"{place}: train/ and {part}/ must have the same class folders; "
+            f"only in train: {only[0]}, only in {part}: {only[1]}. Rename, add or remove class folders."
         )
 
 
@@ -115,7 +157,8 @@ def _alike(names: Sequence[str]) -> Iterator[str | None]:
 def _missing(data_dir: Path, reason: str) -> MissingData:
     return MissingData(
         f"no image folder in {printable(data_dir.absolute())}: {reason}. Expected are train/<class>/* and "
-        f"test/<class>/* there, at least one image for each class; choose the folder by env.data_dir=<folder>."
+        f"test/<class>/* (or val/<class>/*) there, at least one image for each class; choose the folder by "
+        "env.data_dir=<folder>."
     )
 
 

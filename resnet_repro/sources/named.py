@@ -6,6 +6,7 @@ import numpy as np
 
 from resnet_repro.sources.cifar import cifar_arrays, cifar_sha256
 from resnet_repro.sources.disk import Arrays, digest
+from resnet_repro.sources.files import files
 from resnet_repro.sources.folder import folder_arrays, folder_sha256
 
 NAMES = ("digits", "cifar10", "cifar100", "folder")
@@ -22,12 +23,15 @@ def arrays(name: str, data_dir: Path, download: bool = True) -> Arrays:
     raise ValueError(f"data set is {name!r}; it must be one of {', '.join(NAMES)}")
 
 
-def sha256(name: str, data_dir: Path) -> str:
-    """`digest` of the data set as it is on this machine; nothing is downloaded.
+def sha256(name: str, data_dir: Path, stream: bool = False) -> str:
+    """The hash of the data set as it is on this machine: its `digest`, streamed that of its `Files`.
 
-    Nothing is decoded where it was decoded before and the files' names, sizes and modification times are the same.
+    Nothing is downloaded, and nothing decoded where it was decoded before and the files' names, sizes and modification
+    times are the same.
     Raises MissingData where files are absent, UserError for damaged ones.
     """
+    if stream:
+        return files(data_dir).sha256
     if name in ("cifar10", "cifar100"):
         return cifar_sha256(name, data_dir)
     if name == "folder":

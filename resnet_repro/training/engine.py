@@ -7,13 +7,14 @@ instructions every time and never waits: the graph engine (graph.py) records it 
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resnet_repro.config import Run
-from resnet_repro.data import Draws, Images, epoch_draws, fit_transform, steps_per_epoch
+from resnet_repro.data import DataSet, Feed, Images, Resident, fit_transform
 from resnet_repro.training import parallel
 from resnet_repro.training.schedule import pieces
 from resnet_repro.training.step import Tally, train_step
@@ -33,37 +34,17 @@ class Eager:
         run: Run,
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
-        images: Images,
+        images: DataSet,
         backward: Callable[[Tensor], None] = Tensor.backward,
     ) -> None:
         self.run, self.optimizer, self.backward = run, optimizer, backward
         self.net = compiled(net) if run.env.compile else net
         self.device = next(net.parameters()).device
-        self.transform = fit_transform(
-            images.train_x,
-            normalize=run.data.normalize,
-            pad=run.data.pad,
-            crop_padding=run.data.crop_padding,
-            memory_format=torch.channels_last if run.env.channels_last else torch.contiguous_format,
-        ).to(self.device)
-        self.crops = self.transform.prepare(images.train_x.to(self.device))
-        self.labels = images.train_y.to(self.device)
+        self.feed = feed(run, images, self.device)
         self.tally = Tally(self.device)
         self.rate = torch.zeros((), device=self.device)
         for group in optimizer.param_groups:
             group["lr"] = self.rate
-        self.epoch_steps = steps_per_epoch(len(images.train_y), run.optim.batch, run.data.last_batch)
-        self.epoch = 0
-        self.draws = Draws(*(part.to(self.device) for part in self._drawn(0)))
-        self.full_steps, self.rows = self._rows()
-        self.row = torch.zeros(1, dtype=torch.int64, device=self.device)
-
-    def _rows(self) -> tuple[int, Draws]:
-        """The number of whole batches in an epoch, and views [batches, this rank's images] of their draws."""
-        batch = self.run.optim.batch
-        full = len(self.labels) // batch
-        own = parallel.local_slice(slice(0, batch))
-        return full, Draws(*(part[: full * batch].view(full, batch)[:, own] for part in self.draws))
 
     def advance(self, start: int, stop: int, warm_until: int) -> None:
         """Takes the steps start, ..., stop - 1."""
@@ -72,49 +53,50 @@ class Eager:
 
     def turns(self, start: int, stop: int, warm_until: int) -> Iterator[None]:
         """Takes the same steps, TURN at a time: between two turns the other runs of a pack take theirs."""
-        for piece in pieces(start, stop, self.run.optim, warm_until, self.epoch_steps):
-            epoch, row = divmod(piece.start, self.epoch_steps)
-            self._begin_epoch(epoch)
-            self.row.fill_(row)
+        for piece in pieces(start, stop, self.run.optim, warm_until, self.feed.epoch_steps):
+            self.feed.seek(piece.start)
             self.rate.fill_(piece.lr)
             self.tally.step.fill_(piece.start)
-            whole = min(piece.steps, self.full_steps - row)
+            whole = min(piece.steps, self.feed.full_steps - piece.start % self.feed.epoch_steps)
             for done in range(0, whole, TURN):
                 self._take(min(TURN, whole - done))
                 yield
             if whole < piece.steps:
-                self._step(Draws(*(part[self.full_steps * self.run.optim.batch :] for part in self.draws)))
+                self._step(*self.feed.rest())
 
     def _take(self, steps: int) -> None:
         """Takes steps on the next whole batches."""
         for _ in range(steps):
-            self._step_of_row()
+            self._step(*self.feed.next())
 
-    def _step_of_row(self) -> None:
-        self._step(Draws(*(part.index_select(0, self.row).squeeze(0) for part in self.rows)))
-        self.row += 1
-
-    def _step(self, batch: Draws) -> None:
+    def _step(self, images: Tensor, labels: Tensor) -> None:
         optim = self.run.optim
-        images = self.transform.augment(self.crops, *batch)
-        labels = self.labels[batch.order]
         loss, logits = train_step(
             self.net, self.optimizer, images, labels,
             bf16=optim.precision == "bf16", clip=optim.clip, backward=self.backward,
         )  # fmt: skip
         self.tally.add(loss, logits, labels)
 
-    def _begin_epoch(self, epoch: int) -> None:
-        if self.epoch == epoch:
-            return
-        for place, part in zip(self.draws, self._drawn(epoch), strict=True):
-            # Only a copy from pinned memory lets the host go on at once.
-            place.copy_(part.pin_memory() if self.device.type == "cuda" else part, non_blocking=True)
-        self.epoch = epoch
 
-    def _drawn(self, epoch: int) -> Draws:
-        data = self.run.data
-        return epoch_draws(self.run.seed, epoch, count=len(self.labels), crop_padding=data.crop_padding, flip=data.flip)
+def feed(run: Run, images: DataSet, device: torch.device) -> Feed:
+    """Where the run's batches come from: the device, or with `data.stream` the files."""
+    data, optim = run.data, run.optim
+    fit = partial(
+        fit_transform, normalize=data.normalize, pad=data.pad, crop_padding=data.crop_padding,
+        memory_format=torch.channels_last if run.env.channels_last else torch.contiguous_format,
+    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "device": device, "seed": run.seed, "batch": optim.batch, "flip": data.flip, "last_batch": data.last_batch,
+        "train_error_images": run.probes.train_error_images,
+        "rank": parallel.rank(), "world_size": parallel.world_size(),
+    }  # fmt: skip
+    if isinstance(images, Images):
+        return Resident(images, fit, size=data.size, **settings)
+    from resnet_repro.data.streamed import Streamed  # torchvision, which takes a second to import
+    from resnet_repro.data.views import View
+
+    view = View(data.crop, data.size, data.resize, data.crop_padding, run.seed)
+    return Streamed(images, view, fit, workers=run.env.workers, **settings)
 
 
 def round_robin(going: Sequence[Iterator[None]]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.config import Run
-from resnet_repro.data import Images
+from resnet_repro.data import DataSet, Resident
 from resnet_repro.training.engine import Eager, take_turn
 
 WARM_UP = 3
@@ -20,12 +20,14 @@ WARM_UP = 3
 class Graph(Eager):
     """As `Eager`, on CUDA only; with the same kernels it computes the same bits."""
 
+    feed: Resident
+
     def __init__(
         self,
         run: Run,
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
-        images: Images,
+        images: DataSet,
         backward: Callable[[Tensor], None] = Tensor.backward,
     ) -> None:
         super().__init__(run, net, optimizer, images, backward)
@@ -56,12 +58,12 @@ class Graph(Eager):
         state = self._state()
         kept = [tensor.clone() for tensor in state]
         for _ in range(WARM_UP):
-            self.row.zero_()
-            self._step_of_row()
+            self.feed.row.zero_()
+            self._step(*self.feed.next())
         self.optimizer.zero_grad(set_to_none=True)  # gradients get their place in the graph's own memory
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
-            self._step_of_row()
+            self._step(*self.feed.next())
         with torch.no_grad():
             for tensor, before in zip(state, kept, strict=True):
                 tensor.copy_(before)
@@ -70,4 +72,4 @@ class Graph(Eager):
 
     def _state(self) -> list[Tensor]:
         momentum = [self.optimizer.state[p]["momentum_buffer"] for p in self.net.parameters()]
-        return [*self.net.parameters(), *self.net.buffers(), *momentum, *self.tally.tensors(), self.row]
+        return [*self.net.parameters(), *self.net.buffers(), *momentum, *self.tally.tensors(), self.feed.row]

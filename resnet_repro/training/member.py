@@ -11,10 +11,10 @@ from torch import Tensor
 
 from resnet_repro import records
 from resnet_repro.config import Run, run_id
-from resnet_repro.data import Images
+from resnet_repro.data import DataSet
 from resnet_repro.inputs import OtherData
 from resnet_repro.nets import NETWORKS, CifarNet
-from resnet_repro.probes.errors import clean_batches, error
+from resnet_repro.probes.errors import error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.graph import Graph
@@ -32,7 +32,7 @@ class Member:
 
     engine: Eager
 
-    def __init__(self, run: Run, images: Images, place: Path) -> None:
+    def __init__(self, run: Run, images: DataSet, place: Path) -> None:
         self.run, self.images, self.place = run, images, place
         self.net = build(run, images)
         self.sgd = optimizer(run, self.net)
@@ -57,7 +57,7 @@ class Member:
         if path is not None:
             self._restore(path, torch.load(path, map_location=device, weights_only=True))
         self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images, backward)
-        self.test_batches = clean_batches(self.engine.transform, self.images.test_x, self.images.test_y, device)
+        self.test_batches = self.engine.feed.clean("test")
         parallel.check_same_step(self.step, device)
         if parallel.rank() == 0:
             records.write_points(self.place, self.points)
@@ -143,15 +143,15 @@ class Member:
             setattr(self, name, value)
 
 
-def build(run: Run, images: Images) -> CifarNet:
+def build(run: Run, images: DataSet) -> CifarNet:
     """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
     settings = asdict(run.model)
     net = NETWORKS[settings.pop("family")](
         settings.pop("depth"),
         **settings,
         classes=images.classes,
-        in_channels=images.train_x.shape[1],
-        image_size=(images.train_x.shape[2], images.train_x.shape[3]),
+        in_channels=images.channels,
+        image_size=(run.data.size, run.data.size) if run.data.size else images.image_size,
         generator=torch.Generator().manual_seed(run.seed),
     )
     layout = torch.channels_last if run.env.channels_last else torch.contiguous_format

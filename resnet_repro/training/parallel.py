@@ -31,13 +31,6 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def local_slice(batch: slice) -> slice:
-    """This rank's part of a global batch whose size the number of ranks divides."""
-    size = (batch.stop - batch.start) // world_size()
-    start = batch.start + rank() * size
-    return slice(start, start + size)
-
-
 def trainer_arguments(run: Run, device: torch.device) -> dict[str, Any]:
     """The arguments of Lightning's Trainer that say which processes train the run, each on which device.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from resnet_repro import data
 from resnet_repro.nets import CifarNet
-from resnet_repro.probes.errors import clean_batches, error, final_errors, with_exact_statistics
+from resnet_repro.probes.errors import error, final_errors, with_exact_statistics
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,8 @@ def counted(net, images, labels):
 
 
 def measured(net, digits, transform, flip=False, seed=3):
-    return final_errors(net, digits, transform, batch=128, flip=flip, seed=seed, bf16=False)
+    feed = data.Resident(digits, lambda _: transform, device=CPU, seed=seed, batch=128, flip=flip)
+    return final_errors(net, feed, batch=128, valid=True, bf16=False)
 
 
 def test_clean_errors_equal_an_independent_count(net, digits, transform):
@@ -145,7 +146,7 @@ def test_the_error_counts_images_and_not_batches():
 
 
 def test_clean_batches_go_over_every_image_once_in_order(digits, transform):
-    parts = list(clean_batches(transform, digits.test_x, digits.test_y, CPU, batch=100)())
+    parts = list(data.clean_batches(transform, digits.test_x, digits.test_y, CPU, batch=100)())
     assert [len(labels) for _, labels in parts] == [100, 100, 97]
     assert torch.equal(torch.cat([labels for _, labels in parts]), digits.test_y)
     assert torch.allclose(torch.cat([images for images, _ in parts]), normalised(digits, digits.test_x), atol=1e-5)

@@ -6,6 +6,7 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -342,3 +343,31 @@ def test_missing_folder_is_an_error_that_says_what_is_expected(tmp_path):
 def test_45k_split_needs_ten_images(folder):
     with pytest.raises(ValueError, match="use split=full"):
         load("folder", folder, split="45k")
+
+
+def test_where_the_test_images_have_no_classes_those_of_val_take_their_place(folder):
+    (folder / "test").rename(folder / "val")
+    write(folder / "test/images/0.png", PIXELS["test/ant/0.png"])
+    assert [Path(path).relative_to(folder).parts[0] for path, _ in listing(folder).test] == ["val"] * 4
+    assert load("folder", folder).test_y.tolist() == [0, 0, 1, 1]
+
+
+def test_tiny_imagenets_layout_is_read_with_its_annotations(folder):
+    for name in ("ant", "bee"):
+        (folder / "train" / name).rename(folder / "images")
+        (folder / "train" / name).mkdir()
+        (folder / "images").rename(folder / "train" / name / "images")
+        (folder / "train" / name / f"{name}_boxes.txt").write_text("0.png\t0\t0\t9\t9\n")
+    lines = []
+    for number, (part, name) in enumerate([("bee", 0), ("ant", 0), ("ant", 1), ("bee", 1)]):
+        write(folder / f"val/images/val_{number}.png", PIXELS[f"test/{part}/{name}.png"])
+        lines.append(f"val_{number}.png\t{part}\t0\t0\t9\t9\n")
+    (folder / "test").rename(folder / "elsewhere")
+    (folder / "val/val_annotations.txt").write_text("".join(lines))
+    images = load("folder", folder)
+    np.testing.assert_array_equal(images.train_x, expected("train"))
+    assert images.test_y.tolist() == [1, 0, 0, 1]
+    np.testing.assert_array_equal(images.test_x[0], PIXELS["test/bee/0.png"].transpose(2, 0, 1))
+    (folder / "val/val_annotations.txt").write_text("".join(lines[1:]))
+    with pytest.raises(UserError, match=r"gives 1 of 4 images in val/images no class of train/: val/images/val_0.png"):
+        load("folder", folder)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resnet_repro import records
-from resnet_repro.probes.errors import clean_batches, error
+from resnet_repro.probes.errors import error
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.fit import fit
 from resnet_repro.training.member import Member, build
@@ -47,7 +47,7 @@ def test_lightning_changes_no_bit_of_what_the_engine_computes(fitted, tiny, digi
     run = tiny(*settings)
     net = build(run, digits).train()
     engine = Eager(run, net, optimizer(run, net), digits)
-    test = clean_batches(engine.transform, digits.test_x, digits.test_y, torch.device("cpu"))
+    test = engine.feed.clean("test")
     for step in (8, 16, 24):
         engine.advance(step - 8, step, warm_until=0)
         seen = int(engine.tally.seen)

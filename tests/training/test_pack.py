@@ -59,7 +59,7 @@ def test_runs_of_a_pack_take_turns(tmp_path, monkeypatch):
     order = []
     step = member.Eager._step
     monkeypatch.setattr(
-        member.Eager, "_step", lambda engine, batch: (order.append(engine.run.seed), step(engine, batch))
+        member.Eager, "_step", lambda engine, *batch: (order.append(engine.run.seed), step(engine, *batch))
     )
     train_pack([(run, []) for run in packed])
     # An epoch has 11 steps, a milestone is at 13: turns of 10, 1, 2, 9, 3 steps.
