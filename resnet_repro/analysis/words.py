@@ -31,7 +31,7 @@ SETTINGS = {
     "stride_on": "stride of a bottleneck on",
     "order": "order within a block",
     "activation": "nonlinearity",
-    "branch_scale": "scale of the branch",
+    "branch_scale": "branch scale",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
