@@ -31,7 +31,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch campaign plan collect status report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ collect: setup ## collect and report what is finished of EXP, train nothing
 
 status: setup ## finished, running, missing runs of all experiments, or of EXP
 	@$(BIN)/python -m resnet_repro.status $(if $(filter-out file,$(origin EXP)),$(EXP)) $(if $(ALL),--all) $(OVERRIDES) || $(UNREAD)
+
+measure: setup ## measure what EXP asks for on the networks that were kept (keep: net); train nothing
+	@$(BIN)/python -m resnet_repro.measure $(EXP) $(OVERRIDES)
 
 report: setup ## render results/ and results/local/ anew from the collected data
 	@$(BIN)/python -m resnet_repro.report

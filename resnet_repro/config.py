@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
 from resnet_repro.families import work
+from resnet_repro.probes import PROBES
 
 PROTOCOL = 1
 """Raised when an unchanged config would train differently; tests/training/golden.csv guards it."""
@@ -155,6 +156,18 @@ class Probes:
 
 
 @dataclass
+class Measure:
+    """What else is measured, and what is kept. It alters no training, so none of it is part of what a run is."""
+
+    probes: list[str] = field(
+        default_factory=list,
+        metadata={"choices": tuple(PROBES), "help": "what is measured at the start, every so often, and at the end"},
+    )
+    every: int = number(0, low=0, help="steps between looks of these probes; 0: at the start and at the end only")
+    keep: str = choice("none", "net", help="net: the trained network stays in the run's folder, as net.safetensors")
+
+
+@dataclass
 class Env:
     """Where and how a run is computed. None of it is part of what a run is."""
 
@@ -208,12 +221,14 @@ class Run:
     probes: Probes = field(default_factory=Probes)
     # torch's generator ignores higher bits
     seed: int = number(0, low=0, high=2**32 - 1, help="of initial weights, batch order, crops and flips")
+    measure: Measure = field(default_factory=Measure)
     env: Env = field(default_factory=Env)
     trainer: Trainer = field(default_factory=Trainer)
 
 
-CIRCUMSTANCES = ("env", "trainer")
-"""The parts of a run that say where and how it is computed, and change none of its numbers but by rounding."""
+CIRCUMSTANCES = ("measure", "env", "trainer")
+"""The parts of a run that say what else is measured, and where and how it is computed; none of its numbers changes with
+them but by rounding."""
 
 ConfigStore.instance().store(name="run_schema", node=Run)
 

@@ -179,8 +179,8 @@ def at_once(launcher: str, overrides: Sequence[str]) -> int | None:
 
 
 def unfinished(planned: Sequence[Planned]) -> list[Planned]:
-    """The runs that have no record, in the order in which they are trained."""
-    return [p for p in in_order(planned) if not (records.folder(p.run, p.id) / "record.json").exists()]
+    """The runs that are to be trained, or measured, in that order."""
+    return [p for p in in_order(planned) if not records.seems_complete(p.run, p.id)]
 
 
 def estimate(planned: Sequence[Planned], costs: Costs, slots: int | None) -> str:

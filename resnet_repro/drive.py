@@ -54,6 +54,8 @@ def train_missing(
     _packed(todo, launcher)  # what does not go together is refused before anything starts
     done, refused = len(planned) - len(todo) - len(failures), f", {len(failures)} refused" if failures else ""
     print(f"{runs_in_words(len(planned))}: {done} finished already, {len(todo)} to train{refused}")
+    if said := inputs.unmeasured(todo):
+        print(said)
     returns: list[JobReturn] = []
     ended: Counter[str] = Counter()
     jobs, detached = slurm.Jobs(), getattr(launcher, "detached", False)
@@ -101,7 +103,7 @@ def _place(plan: Planned) -> Path:
 
 
 def _record(plan: Planned) -> dict[str, Any] | None:
-    return records.read(_place(plan))
+    return records.complete(plan.run, plan.id)
 
 
 def _launch(

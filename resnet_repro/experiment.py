@@ -24,7 +24,7 @@ from typing import Any, get_type_hints
 
 from resnet_repro import documents, project
 from resnet_repro.config import ConfigError
-from resnet_repro.metrics import METRICS, QUANTITIES, SHARES
+from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.typed import nearest, problem, shown
 
 PAPER = project.PACKAGE / "analysis" / "paper"
@@ -106,6 +106,9 @@ class Experiment:
     claims: list[Claim]
     figures: list[Figure]
     expected: str = ""
+    probes: list[str] = field(default_factory=list)  # what else is measured of every run (measure.probes)
+    probe_every: int = 0  # steps between looks of these probes (measure.every)
+    keep: str = "none"  # net: the trained networks are kept (measure.keep)
     smoke: bool = False  # tries out whether everything is in place; its claims are no findings
     pilot_seeds: list[int] = field(default_factory=list)  # with which it was designed: no claim is decided on them
 
@@ -250,7 +253,7 @@ def _check_names(names: list[Any], what: str) -> None:
 
 def _check_claim(claim: Claim, path: Path) -> None:
     where = f"{path}: claim {claim.id!r}"
-    if claim.metric not in [*QUANTITIES]:
+    if claim.metric not in [*METRICS, *SHARES]:
         raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS + SHARES)}, got {shown(claim.metric)}")
     ends = claim.region
     if len(ends) != 2 or not ends[0] < ends[1]:

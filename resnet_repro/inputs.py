@@ -4,6 +4,7 @@ The hash of the data stands in run.json, in the checkpoint and in the record. No
 trains, also when all its runs are finished.
 """
 
+import itertools
 import json
 import logging
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro import records, sources
-from resnet_repro.config import Run
+from resnet_repro.config import Measure, Run
 from resnet_repro.errors import UserError, sentence
 from resnet_repro.planning import Planned
 
@@ -87,12 +88,28 @@ def check(run: Run, place: Path, present: Present) -> None:
 
 
 def record(run: Run, place: Path, present: Present) -> dict[str, Any] | None:
-    """The run's record, None where it is to be trained. Raises what `check` does, and where its folder is unusable."""
+    """The run's record, None where it is to be trained, or measured. Raises what `check` does, and where its folder is
+    unusable.
+    """
     check(run, place, present)
-    found = records.read(place)
+    found = records.complete(run, place.name)
     if found is None:
         records.check_writable(place)
     return found
+
+
+def unmeasured(planned: Sequence[Planned]) -> str:
+    """What is said of the finished runs of a plan that lack a measurement asked for; empty where none does."""
+    asking = [plan for plan in planned if plan.run.measure != Measure()]
+    found = [(plan, records.read(records.folder(plan.run, plan.id))) for plan in asking]
+    lacks = [records.lacking(record, plan.run.measure) for plan, record in found if record is not None]
+    if not any(lacks):
+        return ""
+    what = ", ".join(dict.fromkeys(itertools.chain(*lacks)))
+    return (
+        f"of the finished, {sum(map(bool, lacks))} lack {what}, and are measured again: on the network kept where "
+        "that is enough, else trained again to the same bits; what they were stays in superseded-* beside"
+    )
 
 
 def refused(planned: Sequence[Planned]) -> dict[str, str]:

@@ -20,8 +20,8 @@ from resnet_repro.planning import Planned, in_order, seeds_of
 from resnet_repro.power import FOUND, power
 from resnet_repro.progress.grid import distinguishing
 
-UNFINISHED = ("running", "interrupted", "crashed", "missing")
-"""States (records.state) of a run that has no record yet."""
+UNFINISHED = ("running", "interrupted", "crashed", "unmeasured", "missing")
+"""States (records.state) of a run that has no record yet, or lacks a measurement that is asked for."""
 
 STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
 RIGHT = ("seed", "seeds", "pack", "packs", "steps", "seconds", "seconds each", "runs", "step", *STATES)
@@ -78,7 +78,7 @@ def _found(claim: Claim, counts: Sequence[int]) -> str:
 
 def state(one: Planned) -> str:
     """In which state the run is."""
-    return records.state(records.folder(one.run, one.id))
+    return records.state(records.folder(one.run, one.id), one.run.measure)
 
 
 def _runs(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str, int], costs: Costs) -> Table:

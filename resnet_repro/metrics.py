@@ -16,6 +16,9 @@ class Quantity:
         is yes or no for each run, and over seeds the share of those with yes; a `value` is any other number.
     low, high: the range of values it can take; an interval of its mean is cut to it.
     head, subhead: the column of a table; quantities with one head stand side by side.
+    x: what it is measured for each of, in words (`layer`); a run then has a value for each, at each step measured, and
+        no number of its own. Empty for a scalar.
+    log: whether a logarithmic axis fits it.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Quantity:
     high: float
     head: str
     subhead: str = ""
+    x: str = ""
+    log: bool = False
 
     @property
     def label(self) -> str:
@@ -50,6 +55,10 @@ def _share(name: str, words: str) -> Quantity:
     return Quantity(name, words, "", "share", 0, 1, "runs", name)
 
 
+def _per_layer(name: str, words: str, head: str, subhead: str) -> Quantity:
+    return Quantity(name, words, "", "value", 0, math.inf, head, subhead, x="layer", log=True)
+
+
 TRAINING = "training error"
 
 QUANTITIES = {
@@ -67,6 +76,13 @@ QUANTITIES = {
         _error("test_error", "test error", "test error"),
         _error("test_error_exact_bn", "test error (exact batch-norm statistics)", "test error", "exact BN"),
         Quantity("train_loss", "training loss, running (cross-entropy)", "nats", "value", 0, math.inf, "training loss"),
+        _per_layer(
+            "gradient_norm_output", "norm of the gradient by the output of the layer", "gradient norm", "by output"
+        ),
+        _per_layer(
+            "gradient_norm_weight", "norm of the gradient by the weight of the layer", "gradient norm", "by weight"
+        ),
+        _per_layer("output_rms", "output of the layer, root mean square", "output", "RMS"),
         _share("diverged", "share of seeds that diverged (non-finite loss)"),
         _share("stuck", "share of seeds stuck at chance (training error)"),
         _share("failed", "share of seeds that failed (test error above 20 %, He et al. 2016, table 1)"),
@@ -76,7 +92,9 @@ QUANTITIES = {
 
 ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error")
 SHARES = tuple(name for name, q in QUANTITIES.items() if q.kind == "share")
-METRICS = tuple(name for name in QUANTITIES if name not in SHARES)
+PROFILES = tuple(name for name, q in QUANTITIES.items() if q.x)
+"""What a run has along an axis of the quantity's own: a value for each layer."""
+METRICS = tuple(name for name in QUANTITIES if name not in SHARES + PROFILES)
 """What a run has as a number of its own: errors and values."""
 
 

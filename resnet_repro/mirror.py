@@ -6,6 +6,7 @@ never talks to W&B, so no missing key, broken network or failing server can stop
 """
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -13,11 +14,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from resnet_repro import records
-from resnet_repro.config import columns
+from resnet_repro.config import Measure, columns
 from resnet_repro.errors import command
 from resnet_repro.planning import Planned
 
@@ -68,7 +70,12 @@ def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
     """What the mirror has to know: where W&B's files go and how, and of each run its id, folder and settings."""
     env = planned[0].run.env
     jobs = [
-        {"id": plan.id, "place": str(records.folder(plan.run, plan.id)), "config": columns(plan.run)}
+        {
+            "id": plan.id,
+            "place": str(records.folder(plan.run, plan.id)),
+            "config": columns(plan.run),
+            "measure": asdict(plan.run.measure),
+        }
         for plan in planned
     ]
     keys = {"runs_dir": env.runs_dir, "mode": env.wandb, "project": env.wandb_project, "group": env.group}
@@ -168,13 +175,17 @@ class Follower:
         self.file, self.since = "", NOTHING  # W&B's newest file of the run, and how far the mirror was when that began
         self.seen = 0  # points there at the last look
         self.lock: IO[str] | None = None
-        self._recall()
+        self.asked = Measure(**job["measure"])
 
     def poll(self, session: Session, last: bool) -> None:
         """Repeats the steps that are new and, once it is there, the record. last: nothing is written any more."""
-        if self.done or not (self.place / "run.json").exists() or not self._owned():
+        if self.done or not (self.place / "run.json").exists():
             return
         record = records.read(self.place)  # before the points, which are complete when it is there
+        if record is not None and records.lacking(record, self.asked):
+            return  # it will be measured again
+        if not self._owned():
+            return
         steps = self._new_steps(records.read_points(self.place), whole=last or record is not None)
         if not steps and record is None:
             return
@@ -225,7 +236,7 @@ class Follower:
     def _recall(self) -> None:
         with suppress(OSError, ValueError, KeyError):  # not mirrored yet
             state = json.loads((self.place / "wandb.json").read_text(encoding="utf-8"))
-            self.step, self.done = state["step"], state["done"]
+            self.done, self.step = state["done"], state.get("step", NOTHING)  # version 0.1 counted rows
             self.file, self.since = state["file"], state["since"]
 
     def _look_into_file(self) -> None:
@@ -247,11 +258,31 @@ class Follower:
 
 
 def _by_step(points: Sequence[records.Point]) -> dict[int, dict[str, Any]]:
-    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`."""
+    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`; of a metric with an axis `_profile`."""
     steps: dict[int, dict[str, Any]] = {}
-    for step, metric, _, _, value in points:
-        steps.setdefault(step, {"step": step})[metric] = value
-    return steps
+    for step, metric, x, _, value in points:
+        logged = steps.setdefault(step, {"step": step})
+        if x is None:
+            logged[metric] = value
+        else:
+            logged.setdefault(metric, []).append(value)
+    return {
+        step: {k: _profile(v) if isinstance(v, list) else v for k, v in logged.items()}
+        for step, logged in steps.items()
+    }
+
+
+def _profile(values: Sequence[float]) -> Any:
+    """A histogram with a bin for each layer, as high as the value there: W&B then shows the profile over the steps.
+
+    What is no number is drawn as 0; of more layers than W&B has bins, every second, third, ...
+    """
+    import numpy as np
+    import wandb
+
+    stride = -(-len(values) // wandb.Histogram.MAX_LENGTH)
+    heights = [value if math.isfinite(value) else 0.0 for value in values[::stride]]
+    return wandb.Histogram(np_histogram=(np.array(heights), np.arange(len(heights) + 1) * stride + 1))
 
 
 def logged(path: Path) -> list[dict[str, Any]] | None:

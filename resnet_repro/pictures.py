@@ -47,7 +47,7 @@ def drawn(spec: Experiment, planned: Sequence[Planned], results: Path, say: Call
 def whole_seeds(planned: Sequence[Planned]) -> tuple[int, int]:
     """Of how many seeds every run is finished, and how many seeds there are."""
     seeds = {plan.run.seed for plan in planned}
-    open_ = {p.run.seed for p in planned if not (records.folder(p.run, p.id) / "record.json").exists()}
+    open_ = {p.run.seed for p in planned if not records.seems_complete(p.run, p.id)}
     return len(seeds - open_), len(seeds)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_origin
 
-from resnet_repro.config import ConfigError, Env, Run, columns, cost, run_id
+from resnet_repro.config import ConfigError, Env, Measure, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.grammar import check_count, parse, product
 from resnet_repro.places import settle
@@ -42,7 +42,8 @@ def plan(experiment: Experiment, overrides: Sequence[str] = ()) -> list[Planned]
         raise ConfigError(f"{shown(chosen[0])}: the experiment is {experiment.id}; leave this out")
     # What a launcher takes is checked by the command that knows which launcher it is.
     check_hydra([text for text in overrides if not text.startswith("hydra.launcher.")])
-    planned = expand([_cells(block, overrides) for block in experiment.grid])
+    measured = _measured(experiment)
+    planned = expand([_cells(block | measured, overrides) for block in experiment.grid])
     for plan in planned:
         if plan.run.env.group == Env.group:  # W&B shows the runs of an experiment as a group
             plan.run.env.group = experiment.id
@@ -78,6 +79,13 @@ def in_order(planned: Sequence[Planned]) -> list[Planned]:
     """
     seeds = {seed: place for place, seed in enumerate(dict.fromkeys(plan.run.seed for plan in planned))}
     return sorted(planned, key=lambda plan: (seeds[plan.run.seed], -cost(plan.run)))
+
+
+def _measured(experiment: Experiment) -> dict[str, Any]:
+    """What else to measure and keep of every run, as keys of a grid; nothing where that is the default."""
+    asked = {"probes": [experiment.probes], "every": experiment.probe_every, "keep": experiment.keep}
+    default = vars(Measure())
+    return {f"measure.{key}": value for key, value in asked.items() if value not in (default[key], [default[key]])}
 
 
 def _cells(block: dict[str, Any], overrides: Sequence[str]) -> list[list[str]]:

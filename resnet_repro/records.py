@@ -6,6 +6,8 @@
     checkpoint-*     the newest checkpoint; its name holds the step and the hash of its content
     lock             held by the process that trains the run; dies with it
     log.txt          what the process printed
+    net.safetensors, config.json   the trained network, where measure.keep asks for it; record.json holds its hash
+    superseded-*     what the run was before it was measured again, with more
 
 Training writes it; collect.py copies it into results/<experiment>/data. No torch here.
 """
@@ -14,14 +16,18 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from resnet_repro.config import Run
+from resnet_repro import probes
+from resnet_repro.config import Measure, Run
 from resnet_repro.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -202,10 +208,42 @@ def _damage(record: dict[str, Any], points: bytes, name: str) -> str:
     return ""
 
 
-def state(place: Path) -> str:
-    """`missing`, `running`, `interrupted` (has a checkpoint), `crashed` (began), or the finished run's status."""
+def complete(run: Run, name: str) -> dict[str, Any] | None:
+    """The record of a run that is finished and has all that `run.measure` asks for; else None."""
+    record = read(folder(run, name))
+    return None if record is None or lacking(record, run.measure) else record
+
+
+def seems_complete(run: Run, name: str) -> bool:
+    """The same without a look at hashes, for many runs; a damaged record may be taken for a sound one."""
+    if run.measure == Measure():
+        return (folder(run, name) / "record.json").exists()
+    return complete(run, name) is not None
+
+
+def lacking(record: dict[str, Any], asked: Measure) -> list[str]:
+    """What a record does not have of the measurements asked for: names of probes, and `the trained network`."""
+    net = ["the trained network"] if asked.keep == "net" and "net_sha256" not in record else []
+    return probes.lacking(record.get("measured", {}), asked.probes, asked.every) + net
+
+
+def with_more(record: dict[str, Any], asked: Measure) -> Measure:
+    """What to measure when a run is trained again: all that is asked for, and all that its record has."""
+    had = record.get("measured", {})
+    names = list(dict.fromkeys([*had, *asked.probes]))
+    keep = "net" if "net_sha256" in record else asked.keep
+    return Measure(names, math.gcd(asked.every, *had.values()), keep)
+
+
+def state(place: Path, asked: Measure | None = None) -> str:
+    """`missing`, `running`, `interrupted` (has a checkpoint), `crashed` (began), or the finished run's status.
+
+    `unmeasured`: finished, but without some of what is asked for.
+    """
     record = read(place)
-    return record["status"] if record is not None else _state_without_record(place)
+    if record is None:
+        return _state_without_record(place)
+    return "unmeasured" if lacking(record, asked or Measure()) else record["status"]
 
 
 def _state_without_record(place: Path) -> str:
@@ -223,6 +261,52 @@ def _state_without_record(place: Path) -> str:
     if any(name.startswith("checkpoint-") and name.endswith(".ckpt") for name in names):
         return "interrupted"
     return "crashed" if {"run.json", "log.txt"} & set(names) else "missing"
+
+
+def supersede(place: Path) -> None:
+    """Takes what the run was away, to a folder beside, so that it can be measured again from the start."""
+    for name in _copied_aside(place):  # all are copied before one is removed: killed in between, nothing is lost
+        (place / name).unlink()
+
+
+def replace(place: Path, record: dict[str, Any], points: Iterable[Point]) -> dict[str, Any]:
+    """Gives a finished run another record and other points; what it was stays in a folder beside."""
+    _copied_aside(place)
+    write_points(place, points)
+    (place / "wandb.json").unlink(missing_ok=True)  # so that it is mirrored again, with all that it has
+    return write(place, record)
+
+
+def _copied_aside(place: Path) -> list[str]:
+    aside = tempfile.mkdtemp(prefix=f"superseded-{time.strftime('%Y%m%d-%H%M%S')}-", dir=place)
+    there = [name for name in ("record.json", POINTS, CURVES, *NET, "wandb.json") if (place / name).exists()]
+    for name in there:
+        shutil.copy2(place / name, aside)
+    return there
+
+
+# The trained network -------------------------------------------------------------------------------------------
+
+NET = ("net.safetensors", "config.json")
+
+
+def keep_network(place: Path, parameters: bytes, config: dict[str, Any]) -> str:
+    """Keeps a network as its parameters (safetensors) and the arguments that make it; returns the former's hash."""
+    write_json(place / NET[1], config)
+    write_atomically(place / NET[0], parameters)
+    return _digest(parameters)
+
+
+def network(place: Path) -> tuple[bytes, dict[str, Any]]:
+    """A finished run's network as `keep_network` kept it. Raises UserError where none was kept, or it is damaged."""
+    record = read(place)
+    if record is None or "net_sha256" not in record:
+        what = "is not finished" if record is None else "kept no network"
+        raise UserError(f"{place} {what}: train it with measure.keep=net (in an experiment's file `keep: net`)")
+    parameters = _content(place, NET[0])
+    if _digest(parameters) != record["net_sha256"]:
+        raise UserError(f"{place / NET[0]} does not match the hash in record.json; move {place} away and train again")
+    return parameters, json.loads(_content(place, NET[1]))
 
 
 # Points --------------------------------------------------------------------------------------------------------

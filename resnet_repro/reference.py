@@ -40,7 +40,7 @@ def allowed(key: str) -> str:
     """What a setting may be, in words: `A, B, C`, `at least 8`, `0 to 1`, `true or false`."""
     rule = known_fields()[key].metadata
     if "choices" in rule:
-        return ", ".join(rule["choices"])
+        return ("any of " if known_keys()[key].startswith("a list") else "") + ", ".join(rule["choices"])
     low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
     limits = "" if math.isinf(low) else f"at least {low}" if math.isinf(high) else f"{low} to {high}"
     if not limits:

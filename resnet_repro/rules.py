@@ -1,7 +1,7 @@
 """What is refused of a run's settings: values out of their range, and settings that make no sense together."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -46,7 +46,7 @@ def decided(key: str) -> str:
 
 def check(run: Run) -> None:
     """Raises ConfigError for a value out of range, and for settings that make no sense together."""
-    for part in (run.model, run.data, run.optim, run.probes, run.env, run.trainer, run):
+    for part in (run.model, run.data, run.optim, run.probes, run.measure, run.env, run.trainer, run):
         _check_fields(part)
     _check_targets(run.trainer)
     for broken, message in _rules(run):
@@ -58,11 +58,8 @@ def _check_fields(part: Any) -> None:
     prefix = "" if isinstance(part, Run) else f"{type(part).__name__.lower()}."
     for leaf in fields(part):
         value, rule = getattr(part, leaf.name), leaf.metadata
-        if "choices" in rule and value not in rule["choices"]:
-            raise ConfigError(
-                f"{prefix}{leaf.name} must be one of {', '.join(rule['choices'])}, got {shown(value)}"
-                f"{nearest(value, rule['choices'])}"
-            )
+        for one in value if isinstance(value, list) else [value]:
+            _check_choice(f"{prefix}{leaf.name}", one, rule.get("choices", (one,)))
         if isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST):
             raise ConfigError(
                 f"{prefix}{leaf.name} must be one line of at most {LONGEST} characters that can be printed, "
@@ -84,6 +81,11 @@ def _check_targets(trainer: Trainer) -> None:
                     f"trainer.{name} must be {choices}{{_target_: package.Class, argument: value, ...}}"
                     f"{'' if name == 'profiler' else ' or a list of such'}, got {shown(one)}"
                 )
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}{nearest(value, choices)}")
 
 
 def _check_number(name: str, value: Any, low: float, high: float) -> None:
@@ -187,6 +189,10 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     yield (
         p.eval_every % p.curve_every != 0,
         f"probes.eval_every must be a multiple of probes.curve_every ({p.curve_every}), got {p.eval_every}",
+    )
+    yield (
+        run.measure.every % p.curve_every != 0,
+        f"measure.every must be a multiple of probes.curve_every ({p.curve_every}), got {run.measure.every}",
     )
     yield (
         m.shortcut_pad == "split" and m.width % 2 != 0,

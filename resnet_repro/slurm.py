@@ -174,6 +174,7 @@ class Jobs:
         A run whose job was killed or lost is not: it is no longer `active`, so it can be launched again.
         """
         places = {plan.id: records.folder(plan.run, plan.id) for plan in planned}
+        done = {plan.id for plan in planned if records.seems_complete(plan.run, plan.id)}
         named = {name: job for name, place in places.items() if (job := job_of(place)) is not None}
         if not named or time.monotonic() - self.asked < POLL_SECONDS:
             return {}
@@ -184,7 +185,7 @@ class Jobs:
             self.active |= set(named)
             return {}
         was, self.active = self.active, {name for name, job in named.items() if not ended(said[job])}
-        over = [name for name in named if name in was - self.active and not (places[name] / "record.json").exists()]
+        over = [name for name in named if name in was - self.active - done]
         reasons = {name: self._given_up(name, places[name], said[named[name]]) for name in over}
         return {name: reason for name, reason in reasons.items() if reason}
 

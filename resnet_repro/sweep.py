@@ -94,11 +94,11 @@ def sweep(
         code = 1
     except TimeIsUp:
         code = AGAIN
-        done = sum(records.read(records.folder(plan.run, plan.id)) is not None for plan in planned)
+        done = sum(records.complete(plan.run, plan.id) is not None for plan in planned)
         print(
             f"\nTime is up: {done} of {costs.runs_in_words(len(planned))} finished; the same command goes on from here."
         )
-    if code == 0 and any(records.read(records.folder(plan.run, plan.id)) is None for plan in planned):
+    if code == 0 and any(records.complete(plan.run, plan.id) is None for plan in planned):
         _say_how_to_follow(spec, overrides)
         return 0
     return collect_and_report(spec, planned, results) or code
@@ -124,7 +124,7 @@ def collect(spec: Experiment, overrides: Sequence[str], results: Path) -> int:
     planned = planning.plan(spec, overrides)
     with mirror.following(planned):
         code = collect_and_report(spec, planned, results)
-    missing = sum(records.read(records.folder(plan.run, plan.id)) is None for plan in planned)
+    missing = sum(records.complete(plan.run, plan.id) is None for plan in planned)
     if missing:
         print(f"{missing} of {costs.runs_in_words(len(planned))} not finished: python -m resnet_repro.status {spec.id}")
     return 1 if missing else code

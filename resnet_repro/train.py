@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from resnet_repro import (
     errors,
     grammar,
     inputs,
+    measure,
     memory,
     metrics,
     mirror,
@@ -72,7 +74,7 @@ def train_pack(pack: Sequence[tuple[config.Run, Sequence[str]]], log: bool = Fal
             start = Started(run, overrides)
             try:
                 held.enter_context(records.lock(start.place))
-                record = inputs.record(run, start.place, present)
+                record = inputs.record(run, start.place, present) or measure.on_kept_network(run, start.place)
             except records.Busy:
                 continue
             except (errors.UserError, OSError) as error:
@@ -103,6 +105,17 @@ class Started:
         self.name = config.run_id(run)
         self.place = records.folder(run, self.name)
 
+    def again(self) -> None:
+        """Takes away the record that lacks what is asked for, if there is one, and asks for what it has as well.
+
+        The claims stay those that it was told: of later ones its numbers were known.
+        """
+        record = records.read(self.place)
+        if record is not None:
+            more, env = records.with_more(record, self.run.measure), self.run.env
+            self.run = replace(self.run, measure=more, env=replace(env, claims=record.get("claims", [])))
+            records.supersede(self.place)
+
     def what(self) -> dict[str, Any]:
         """The part of a record that is known at the start."""
         return {
@@ -123,6 +136,8 @@ def command(overrides: Sequence[str]) -> str:
 
 def _trained(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
     """Trains the runs side by side, in as many processes as one has devices, and returns their records, by name."""
+    for start in started:
+        start.again()
     first = started[0]
     ranks.check(first.run)
     if first.run.env.devices == 1 or first.run.optim.steps == 0 or ranks.launched():
@@ -147,7 +162,7 @@ def follow(run: config.Run) -> None:
     """Takes part, as a rank that writes nothing, in the training of a run; returns at once where it is finished."""
     ranks.check(run)
     place = records.folder(run, config.run_id(run))
-    if run.optim.steps == 0 or (place / "record.json").exists():
+    if run.optim.steps == 0 or records.complete(run, config.run_id(run)) is not None:
         return
     from resnet_repro import data
     from resnet_repro.training.fit import fit
@@ -164,6 +179,7 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
     from resnet_repro import data
     from resnet_repro.training.fit import fit
     from resnet_repro.training.member import Member
+    from resnet_repro.training.network import keep
 
     @cache
     def images(name: str, data_dir: str, split: str, download: bool, stream: bool) -> data.DataSet:
@@ -174,12 +190,10 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
             s.run,
             images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download, s.run.data.stream),
             s.place,
+            s.what(),
         )
         for s in started
     ]
-    for start, member in zip(started, members, strict=True):
-        if records.checkpoint(start.place) is None:  # one that goes on keeps what it began with
-            records.write_json(start.place / "run.json", start.what() | {"data_sha256": member.images.sha256})
     of = dict(zip(members, started, strict=True))
     finished = {}
 
@@ -188,6 +202,8 @@ def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
         told = _told(start.place)
         record = {**start.what(), **told, "overrides": start.overrides, **_measured(member, len(members))}
         record["provenance"]["claims"] = " ".join(told["claims"])
+        if start.run.measure.keep == "net":
+            record["net_sha256"] = keep(start.run, member.images, member.net, start.place)
         finished[start.name] = records.write(start.place, record)
 
     fit(members, finish)
@@ -224,6 +240,7 @@ def _measured(member: Any, pack: int) -> dict[str, Any]:
         "status": status(flags),
         "status_flags": flags,
         "metrics": {"train_loss": None, **measured},
+        "measured": member.measured,
         "parameters": sum(p.numel() for p in member.net.parameters()),
         "steps_done": member.step,
         "diverged_step": member.diverged_step,
@@ -291,6 +308,8 @@ def main(cfg: DictConfig) -> str:
 def _train_alone(run: config.Run, overrides: Sequence[str]) -> str:
     """Trains a run with its progress and W&B, prints what was measured, and returns its status."""
     planned, began = planning.Planned(run, tuple(overrides), config.run_id(run)), time.time()
+    if said := inputs.unmeasured([planned]):
+        print(said)
     with mirror.following([planned]), progress.shown([planned]):
         record = train(run, overrides)
     terminal.show_run(records.folder(run, planned.id), record, began)

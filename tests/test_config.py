@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from resnet_repro import families, nets
-from resnet_repro.config import CIRCUMSTANCES, ConfigError, Env, Model, Run, columns, cost, run_id, science
+from resnet_repro.config import CIRCUMSTANCES, ConfigError, Env, Measure, Model, Run, columns, cost, run_id, science
 from resnet_repro.nets import activations, blocks, inits, norms, scales, shortcuts
 from resnet_repro.settings import compose
-from resnet_repro.training import member
 
 LEAVES = [
     (part.name, leaf)
@@ -60,7 +59,7 @@ def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defau
         ("order", blocks.ORDERS),
         ("stride_on", blocks.STRIDE_ON),
         ("activation", activations.ACTIVATIONS),
-        ("family", member.NETWORKS),
+        ("family", nets.NETWORKS),
         ("family", families.FAMILIES),
         ("shortcut", shortcuts.SHORTCUTS),
         ("shortcut_subsample", shortcuts.SUBSAMPLES),
@@ -93,7 +92,7 @@ def test_a_depth_is_refused_exactly_where_the_network_refuses_it(family, block, 
     settings = [f"model.family={family}", f"model.block={block}", f"model.depth={depth}", "model.width=1"]
     try:
         with torch.device("meta"):
-            member.NETWORKS[family](depth, block=block, width=1)
+            nets.NETWORKS[family](depth, block=block, width=1)
     except ValueError as refusal:
         with pytest.raises(ConfigError, match=re.escape(str(refusal))):
             compose(settings)
@@ -114,10 +113,13 @@ def test_the_name_says_model_depth_and_seed():
     assert run_id(compose(["model=plain", "model.depth=56", "seed=3"])).startswith("plain56-s3-")
 
 
-@pytest.mark.parametrize("leaf", fields(Env), ids=lambda leaf: leaf.name)
-def test_where_and_how_a_run_is_computed_is_not_in_its_name(leaf):
+@pytest.mark.parametrize(
+    ("part", "leaf"), [("env", leaf) for leaf in fields(Env)] + [("measure", leaf) for leaf in fields(Measure)]
+)
+def test_where_and_how_a_run_is_computed_and_what_else_is_measured_is_not_in_its_name(part, leaf):
     run = compose([])
-    changed = replace(run, env=replace(run.env, **{leaf.name: another(leaf, getattr(run.env, leaf.name))}))
+    settings = getattr(run, part)
+    changed = replace(run, **{part: replace(settings, **{leaf.name: another(leaf, getattr(settings, leaf.name))})})
     assert changed != run
     assert run_id(changed) == run_id(run)
 
@@ -148,7 +150,7 @@ def test_one_number_written_in_two_ways_is_one_run():
 
 
 def test_science_is_all_but_the_environment():
-    assert set(science(Run())) == {f.name for f in fields(Run)} - set(CIRCUMSTANCES) | {"protocol"}
+    assert set(science(Run())) == {f.name for f in fields(Run)} - {*CIRCUMSTANCES} | {"protocol"}
 
 
 # Columns and cost ----------------------------------------------------------------------------------------------

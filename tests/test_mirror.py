@@ -280,6 +280,19 @@ def test_non_finite_values_are_mirrored(plans):
     assert [(step, str(value).lower()) for step, _, _, _, value in points(plans[0])] == [(20, "infinity"), (40, "nan")]
 
 
+def test_what_is_measured_per_layer_is_mirrored_as_a_histogram_with_a_bin_for_each_layer(plans):
+    records.write_json(place(plans[0]) / "run.json", {})
+    profile = [(0, "gradient_norm_output", x, None, value) for x, value in enumerate([0.5, float("nan"), 2.0], start=1)]
+    records.write_points(place(plans[0]), [*profile, (20, "train_loss", None, None, 1.5)])
+    with mirror.following(plans[:1]):
+        pass
+    histogram = {"_type": "histogram", "bins": [1, 2, 3, 4], "values": [0.5, 0, 2]}  # W&B's reader takes it apart
+    assert points(plans[0]) == [
+        *((0, f"gradient_norm_output.{key}", None, None, value) for key, value in histogram.items()),
+        (20, "train_loss", None, None, 1.5),
+    ]
+
+
 def test_disabled_does_nothing(tmp_path):
     plans = make_plans(tmp_path / "runs", "disabled")
     with mirror.following(plans):

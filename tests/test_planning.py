@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -245,3 +246,17 @@ def test_two_folders_of_images_with_one_title_are_refused_before_anything_is_tra
     with pytest.raises(ConfigError, match=r"/a and /b are two data sets with the one data.title='mine'"):
         expand([cells])
     assert len(expand([[[*cells[0], "data.title=one"], [*cells[1], "data.title=two"]]])) == 2
+
+
+def test_what_an_experiment_measures_and_keeps_is_asked_of_every_run_and_names_none_anew():
+    tiny = load("tiny")
+    asked = replace(tiny, probes=["gradients"], probe_every=20, keep="net")
+    runs = plan(asked)
+    assert [p.id for p in runs] == [p.id for p in plan(tiny)]
+    assert {str(p.run.measure) for p in runs} == {"Measure(probes=['gradients'], every=20, keep='net')"}
+    assert [p.run.measure.keep for p in plan(asked, ["measure.keep=none"])] == ["none"] * len(runs)
+    assert not any("measure" in text for p in plan(tiny) for text in p.overrides)
+    with pytest.raises(ConfigError, match="probes must be one of gradients, got 'gradient'"):
+        plan(replace(asked, probes=["gradient"]))
+    with pytest.raises(ConfigError, match=r"every must be a multiple of probes\.curve_every \(\d+\), got 33"):
+        plan(replace(asked, probe_every=33))

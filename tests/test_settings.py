@@ -191,6 +191,8 @@ def test_compose_gives_what_hydra_gives(overrides):
 
 def other_values(field):
     """Two values of a setting that are not its default, as its field in config.py allows."""
+    if field.type == list[str]:
+        return "[]", f"[{','.join(field.metadata.get('choices', ['a', 'b']))}]"
     if "choices" in field.metadata:
         return field.metadata["choices"][-2:]
     if field.type is bool:
@@ -222,6 +224,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "data.stream": ["task=folder"],
     "optim.warmup": ["optim.warmup_steps=100"],
     "optim.warmup_every": ["optim.warmup_every=10"],
+    "measure.every": ["probes.curve_every=1"],
     "env.engine": ["env.device=cuda"],
     "env.devices": ["env.devices=64"],
     "trainer.num_nodes": ["env.devices=64", "trainer.num_nodes=2"],

@@ -29,6 +29,9 @@ LONG = (
     "optim.warmup_steps=80",
     "optim.warmup_every=2",
     "env.checkpoint_seconds=0",
+    "measure.probes=[gradients]",
+    "measure.every=40",
+    "measure.keep=net",
 )
 
 

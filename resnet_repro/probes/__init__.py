@@ -1,1 +1,53 @@
-"""What is measured on a network, one file per kind of measurement."""
+"""What is measured on a network, one file per kind of measurement; the table of those that a run can be asked for.
+
+The table is without torch, for planning as for training: a probe's file is imported where it measures.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+WHEN = ("start", "during", "end")
+"""Before the first step, every so many steps, after the last one."""
+
+Reading = tuple[str, float | None, float | None, float]
+"""What a probe returns a list of: metric, x, y, value; a scalar has neither x nor y (None)."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A measurement that a run can be asked for (`measure.probes`).
+
+    name: that of its file, whose function `measure(net, batch)` returns the readings. `net` is a copy of its own, which
+    it may change, `batch` a `probes.batch.Batch`. when: out of WHEN. quantities: the metrics of its readings, rows of
+    `metrics.QUANTITIES`.
+    """
+
+    name: str
+    when: tuple[str, ...]
+    quantities: tuple[str, ...]
+
+    def measure(self, net: Any, batch: Any) -> list[Reading]:
+        """What it measures on a network and a batch."""
+        return import_module(f"{__name__}.{self.name}").measure(net, batch)
+
+    def due(self, step: int, every: int, ended: bool) -> bool:
+        """Whether it looks at the network after `step` steps; every: steps between looks, 0 for none in between."""
+        during = every > 0 and step > 0 and step % every == 0
+        found = {"start": step == 0, "during": during, "end": ended}
+        return any(found[when] for when in self.when)
+
+
+PROBES = {
+    probe.name: probe
+    for probe in (Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),)
+}
+
+
+def lacking(had: dict[str, int], asked: Iterable[str], every: int) -> list[str]:
+    """Of the probes asked for at looks `every` steps apart, those that were not made, or not at all of these steps.
+
+    had: the probes that were made, each with the steps between its looks; 0: at the start and at the end only.
+    """
+    return [name for name in asked if name not in had or (every and not (had[name] and every % had[name] == 0))]

@@ -82,7 +82,7 @@ class Watch:
     def _seen(self, plan: Planned) -> Seen:
         place = records.folder(plan.run, plan.id)
         if plan.id not in self.records and (place / "record.json").exists():
-            record = records.read(place)
+            record = records.complete(plan.run, plan.id)
             if record is not None:
                 self.records[plan.id] = record
         if plan.id in self.records:

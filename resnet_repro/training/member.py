@@ -1,23 +1,23 @@
 """A run in training: its network, optimiser and engine, what its curves show so far, and its checkpoint."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnet_repro import records
+from resnet_repro import probes, records
 from resnet_repro.config import Run, run_id
 from resnet_repro.data import DataSet
 from resnet_repro.inputs import OtherData
-from resnet_repro.nets import NETWORKS, CifarNet
 from resnet_repro.probes.errors import error
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.graph import Graph
+from resnet_repro.training.looks import Looks, due
+from resnet_repro.training.network import build
 from resnet_repro.training.schedule import learning_rate, next_look, shortened, warmup_end
 from resnet_repro.training.step import NEVER
 
@@ -32,8 +32,10 @@ class Member:
 
     engine: Eager
 
-    def __init__(self, run: Run, images: DataSet, place: Path) -> None:
-        self.run, self.images, self.place = run, images, place
+    def __init__(self, run: Run, images: DataSet, place: Path, about: Mapping[str, Any] | None = None) -> None:
+        """about: what run.json says of the run; one that goes on keeps what it began with."""
+        self.run, self.images, self.place, self.about = run, images, place, about
+        self.measured = dict.fromkeys(run.measure.probes, run.measure.every)  # steps between the looks of each probe
         self.net = build(run, images)
         self.sgd = optimizer(run, self.net)
         self.step = 0
@@ -53,15 +55,19 @@ class Member:
     def begin(self, device: torch.device, backward: Callable[[Tensor], None] = Tensor.backward) -> None:
         """Goes on from the checkpoint in `place`, if there is one, with network and data on `device`."""
         self.net.to(device).train()
-        path = records.checkpoint(self.place)
-        if path is not None:
-            self._restore(path, torch.load(path, map_location=device, weights_only=True))
+        state = self._checkpoint(device)
+        if state is not None:
+            self._restore(state)
         self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images, backward)
         self.test_batches = self.engine.feed.clean("test")
         parallel.check_same_step(self.step, device)
-        if parallel.rank() == 0:
-            records.write_points(self.place, self.points)
         self.started = time.perf_counter() - self.seconds
+        if parallel.rank() == 0:
+            if state is None and self.about is not None:
+                records.write_json(self.place / "run.json", {**self.about, "data_sha256": self.images.sha256})
+            self.looks = Looks(self.run, self.images, self.engine.feed, device) if self.measured else None
+            self.points += self._look() if state is None else []
+            records.write_points(self.place, self.points)
 
     def interval(self) -> Iterator[None]:
         """Takes the steps up to the next curve point, or to the end, in turns (see `Eager.turns`).
@@ -74,9 +80,9 @@ class Member:
             yield from self.engine.turns(self.step, look, self.warm_until)
             self.step = look
             if look < stop:
-                self._look(*parallel.counted(self.engine.tally))
+                self._end_warm_up(*parallel.counted(self.engine.tally))
 
-    def _look(self, wrong: int, seen: int) -> None:
+    def _end_warm_up(self, wrong: int, seen: int) -> None:
         """Ends a warm-up by error, if the error over the steps since the last look, or curve point, is low enough.
 
         wrong, seen: answers counted since the last curve point.
@@ -93,9 +99,10 @@ class Member:
             self.diverged_step = first_bad
         points = self._curve_point()
         if parallel.rank() == 0:
+            points += self._look()
             records.append_points(self.place, points)
         self.points += points
-        self._look(int(self.engine.tally.wrong), int(self.engine.tally.seen))
+        self._end_warm_up(int(self.engine.tally.wrong), int(self.engine.tally.seen))
         self.engine.tally.reset()
         self.looked = (0, 0)
         self.seconds = time.perf_counter() - self.started
@@ -114,6 +121,10 @@ class Member:
         self.latest = point
         return [(self.step, metric, None, None, value) for metric, value in point.items()]
 
+    def _look(self) -> list[records.Point]:
+        """What the probes measure now."""
+        return self.looks.take(due(self.measured, self.step, self.done), self.net, self.step) if self.looks else []
+
     def save(self) -> None:
         """Makes what it is now the run's only checkpoint."""
         part = self.place / ".checkpoint.part"
@@ -121,17 +132,28 @@ class Member:
         records.keep_checkpoint(self.place, self.step, part)
 
     def _state(self) -> dict[str, Any]:
-        names = ("step", "warm_until", "points", "seconds", "running")
+        names = ("step", "warm_until", "points", "seconds", "running", "measured")
         state = {name: getattr(self, name) for name in names}
         state |= {"net": self.net.state_dict(), "sgd": self.sgd.state_dict()["state"]}
         return state | {"run_id": run_id(self.run), "data_sha256": self.images.sha256}
 
-    def _restore(self, path: Path, state: dict[str, Any]) -> None:
-        # Checkpoints of version 0.1 say neither whose they are nor on what data.
-        name = state.pop("run_id", run_id(self.run))
-        if name != run_id(self.run):
-            records.set_aside(path, f"is that of another run, {name}")
-            return
+    def _checkpoint(self, device: torch.device) -> dict[str, Any] | None:
+        """The newest checkpoint; one of another run, or begun without a probe now asked for, is set aside.
+
+        Those of version 0.1 say neither whose they are, nor on what data, nor what was measured.
+        """
+        path = records.checkpoint(self.place)
+        if path is None:
+            return None
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        name, had = state.pop("run_id", run_id(self.run)), state.setdefault("measured", {})
+        missing = probes.lacking(had, self.measured, self.run.measure.every)
+        if name == run_id(self.run) and not missing:
+            return state
+        records.set_aside(path, f"was begun without {', '.join(missing)}" if missing else f"is that of run {name}")
+        return None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         seen = state.pop("data_sha256", self.images.sha256)
         if seen != self.images.sha256:
             raise OtherData(self.run, self.place, seen, self.images.sha256)
@@ -141,18 +163,3 @@ class Member:
         self.sgd.load_state_dict(self.sgd.state_dict() | {"state": state.pop("sgd")})
         for name, value in state.items():
             setattr(self, name, value)
-
-
-def build(run: Run, images: DataSet) -> CifarNet:
-    """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
-    settings = asdict(run.model)
-    net = NETWORKS[settings.pop("family")](
-        settings.pop("depth"),
-        **settings,
-        classes=images.classes,
-        in_channels=images.channels,
-        image_size=(run.data.size, run.data.size) if run.data.size else images.image_size,
-        generator=torch.Generator().manual_seed(run.seed),
-    )
-    layout = torch.channels_last if run.env.channels_last else torch.contiguous_format
-    return net.to(memory_format=layout)  # type: ignore[call-overload]

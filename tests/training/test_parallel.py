@@ -23,7 +23,7 @@ from resnet_repro.training.launch import launch
 RUN = (
     "task=digits", "model.depth=8", "model.width=4", "optim.lr=0.02", "optim.steps=40", "optim.milestones=[30]",
     "probes.curve_every=10", "probes.eval_every=20", "env.wandb=disabled", "env.threads=1", "env.device=cpu",
-    "env.channels_last=false",
+    "env.channels_last=false", "measure.probes=[gradients]",
 )  # fmt: skip
 """In NCHW, where batch norm on a CPU rounds least: 40 steps multiply a difference by hundreds."""
 
@@ -55,6 +55,11 @@ def curve(place: Path, metric: str) -> dict[int, float]:
     return {int(step): float(value) for step, name, _, _, value in rows[1:] if name == metric}
 
 
+def looks(place: Path, step: int) -> list[str]:
+    """The points of the probe after a step."""
+    return [line for line in (place / "points.csv").read_text().splitlines() if re.match(rf"{step},\w+,\d", line)]
+
+
 def farthest(one: dict[int, float], other: dict[int, float]) -> float:
     assert one.keys() == other.keys()
     return max(abs(one[step] / other[step] - 1) for step in one)
@@ -67,6 +72,8 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm, by):
     one, two = trained("env.devices=1", norm), trained("env.devices=2", norm, by=by)
     assert one.name == two.name
+    assert looks(one, step=0) == looks(two, step=0) != []  # one rank looks at the whole network, on a whole batch
+    assert len(looks(one, step=40)) == len(looks(two, step=40)) == 3 * 8
     losses = [curve(place, "train_loss") for place in (one, two)]
     # On some processors rounding switches a ReLU after step 20, which is worth 3e-6 at step 40; a share of the batch
     # that is wrong is worth 1e-2 at step 10.

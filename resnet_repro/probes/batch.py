@@ -1,0 +1,35 @@
+"""The one batch of images that every look of a run's probes is taken on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnet_repro.data import Feed
+
+EPOCH = -2
+"""Its draws: an epoch that no training sees, nor the measurement of errors on augmented images (-1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """images: float32 [B, C, H, W], normalised; labels: int64 [B]; bf16: whether products are computed in it."""
+
+    images: Tensor
+    labels: Tensor
+    bf16: bool
+
+
+def fixed_batch(feed: Feed, size: int, *, bf16: bool) -> Batch:
+    """The first `size` images of an epoch drawn from the seed, cropped and flipped as in training.
+
+    All networks of one seed see the same. With fewer images to measure on than `size`, it is all of them.
+    """
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    for some, their in feed.augmented(EPOCH)():
+        images.append(some)
+        labels.append(their)
+        if sum(map(len, labels)) >= size:
+            break
+    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16)

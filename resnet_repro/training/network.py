@@ -1,0 +1,52 @@
+"""The network of a run: built from its settings, and kept with its parameters once it is trained."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnet_repro import records
+from resnet_repro.config import Run
+from resnet_repro.data import DataSet
+from resnet_repro.nets import NETWORKS, CifarNet
+
+
+def build(run: Run, images: DataSet) -> CifarNet:
+    """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
+    net = _make(_arguments(run, images), torch.Generator().manual_seed(run.seed))
+    layout = torch.channels_last if run.env.channels_last else torch.contiguous_format
+    return net.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def keep(run: Run, images: DataSet, net: nn.Module, place: Path) -> str:
+    """Keeps the network in the run's folder: its parameters and buffers, and the arguments that make it.
+
+    Returns the hash of the former, which is the same for the same parameters.
+    """
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    return records.keep_network(place, save(state), _arguments(run, images))
+
+
+def load(place: Path) -> CifarNet:
+    """The trained network in a run's folder, in evaluation mode on the CPU. Raises UserError where there is none."""
+    from safetensors.torch import load as parse
+
+    parameters, arguments = records.network(place)
+    net = _make(arguments, torch.Generator())
+    net.load_state_dict(parse(parameters))
+    return net.eval()
+
+
+def _arguments(run: Run, images: DataSet) -> dict[str, Any]:
+    """What makes the run's network: its family, and the arguments of that class."""
+    size = (run.data.size, run.data.size) if run.data.size else images.image_size
+    return {**asdict(run.model), "classes": images.classes, "in_channels": images.channels, "image_size": size}
+
+
+def _make(arguments: dict[str, Any], generator: torch.Generator) -> CifarNet:
+    rest = {name: value for name, value in arguments.items() if name not in ("family", "depth")}
+    return NETWORKS[arguments["family"]](arguments["depth"], **rest, generator=generator)
