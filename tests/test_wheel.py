@@ -35,7 +35,7 @@ def project(tmp_path):
     """A stranger's folder: a task of their own, and an experiment on it that begins where a packaged one does."""
     for name, text in {
         "conf/task/short.yaml": "# @package _global_\ndata: {title: short}\noptim: {batch: 32}\n",
-        "experiments/mine.yaml": "base: tiny\nset: {task: short, model: resnet, model.depth: 8, seed: 0, "
+        "experiments/mine.yaml": "base: tiny\nfigures: []\nset: {task: short, model: resnet, model.depth: 8, seed: 0, "
         "optim.steps: 4, optim.milestones: [[2]], probes.curve_every: 4, probes.eval_every: 4}\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_an_experiment_of_the_users_own_with_settings_of_their_own_is_swept_into
         (row,) = csv.DictReader(file)
     assert (row["data"], row["batch"], row["commit"]) == ("short", "32", "unknown")
     assert (project / "runs" / row["run_id"] / "record.json").is_file()
-    assert (project / "results" / "mine" / "curves.png").is_file()
+    assert (project / "results" / "mine" / "README.md").is_file()
     assert {path for path in site.rglob("*") if path.suffix != ".pyc"} - before == set()
 
 
