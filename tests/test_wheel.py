@@ -69,8 +69,8 @@ def test_every_module_and_every_experiment_is_in_the_wheel(site):
 def test_in_an_empty_folder_the_commands_know_what_is_packaged(run, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "cifar10, cifar100, digits, folder\n" in run("resnet-train", "--help", cwd=empty)
-    assert "40 to train: about" in run("resnet-sweep", "degradation-digits", "--plan", cwd=empty)
+    assert "cifar10, cifar100, digits, folder" in run("resnet-train", "--help", cwd=empty)
+    assert "40 runs: about" in run("resnet-sweep", "degradation-digits", "--plan", cwd=empty)
     assert list(empty.iterdir()) == []
 
 
