@@ -7,7 +7,8 @@
     rr.figure("degradation-digits", "curves")         a figure of it
     rr.train("task=digits", "model.depth=56", seed=3) one run
     rr.sweep("tiny")                                  an experiment
-    rr.CifarNet(20)                                   a network
+    rr.load("resnet56-s3-...")                        a trained network
+    rr.CifarNet(20)                                   a new one
 
 Nothing is imported before it is asked for. What the functions do: api.py; the networks: nets/.
 """
@@ -17,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 PARTS = {
-    **dict.fromkeys(("Results", "Trained", "experiments", "figure", "results"), "resnet_repro.api"),
+    **dict.fromkeys(("Results", "Trained", "experiments", "figure", "load", "results"), "resnet_repro.api"),
     **dict.fromkeys(("CifarNet", "ImageNet"), "resnet_repro.nets"),
 }
 VERBS = ("train", "sweep")
@@ -30,6 +31,7 @@ class Verb(ModuleType):
     """What train.py and sweep.py are, since a package has one thing only by the name of a module in it."""
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        """The function of this name in resnet_repro.api."""
         verb = getattr(import_module("resnet_repro.api"), self.__name__.rpartition(".")[2])
         return verb(*arguments, **settings)
 

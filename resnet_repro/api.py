@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from resnet_repro.analysis.frames import Measured
+    from resnet_repro.nets import CifarNet
 
 
 # What was measured ---------------------------------------------------------------------------------------------
@@ -140,7 +141,18 @@ def _measured(name: str, local: bool) -> "Measured":
     return frames.load(experiment.load(name), _folder(name, local))
 
 
-# Training ----------------------------------------------------------------------------------------------------
+# Networks ------------------------------------------------------------------------------------------------------
+
+
+def load(run_id: str, runs_dir: str | Path = "runs") -> "CifarNet":
+    """A run's trained network: [N, C, H, W] normalised images -> [N, classes] logits, in evaluation mode, on the CPU.
+
+    It was kept by `measure.keep=net` (in an experiment's file `keep: net`) in the run's folder: net.safetensors, and
+    beside it config.json with the arguments of its class. Raises UserError where it was not, or is damaged.
+    """
+    from resnet_repro.training import network
+
+    return network.load(Path(places.absolute("runs_dir", str(runs_dir))) / run_id)
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,10 @@ class Trained:
 
         rows = records.read_points(self.folder)
         return pd.DataFrame(rows, columns=["step", "metric", "x", "y", "value"]).astype({"x": float, "y": float})
+
+    def net(self) -> "CifarNet":
+        """The trained network, as `load` has it."""
+        return load(self.id, self.folder.parent)
 
     def __repr__(self) -> str:
         return f"{self.id}: {self.status}, test error {self.metrics['test_error']:.2f} %"

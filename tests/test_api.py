@@ -1,4 +1,4 @@
-"""`import resnet_repro as rr`, as a notebook uses it; training and sweeping: tests/test_wheel.py."""
+"""`import resnet_repro as rr`, as a notebook uses it; training, sweeping and loading: tests/test_wheel.py."""
 
 import csv
 import subprocess
@@ -69,6 +69,7 @@ def test_a_figure_is_the_one_of_the_report_whatever_style_the_notebook_has(tmp_p
         (lambda: rr.train(depth=20), "did you mean 'model.depth'"),
         (lambda: rr.sweep("tiny", **{"optim.lr": 0.3}), "makes other runs .*`base: tiny`"),
         (lambda: rr.sweep("tiny", launcher="nowhere"), "nowhere"),
+        (lambda: rr.load("resnet20-s0-0000000000"), "measure.keep=net"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -87,7 +87,7 @@ def test_an_experiment_of_the_users_own_with_settings_of_their_own_is_swept_into
 
 AS_A_CELL = """
 import asyncio, io, logging, os, signal, sys
-import matplotlib, torch
+import matplotlib, sklearn, torch  # scikit-learn sets variables of its own
 
 def surroundings():
     root, handlers = logging.getLogger(), [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
