@@ -18,7 +18,7 @@ from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images
 from resnet_repro import data, settings
 from resnet_repro.machine import cores
 from resnet_repro.training.fit import set_up
-from resnet_repro.training.member import Member
+from resnet_repro.training.train_state import TrainState
 
 TEST_IMAGES = 10_000
 REPEATS = 3
@@ -37,11 +37,11 @@ def _row(task: str, depth: int, engine: str) -> dict[str, Any]:
     run = settings.compose(words)
     step = statistics.median(engine_seconds(words))
     with tempfile.TemporaryDirectory() as folder:
-        member = Member(run, _images(task), Path(folder))
-        member.begin(set_up(run))
-        tested = _median(lambda: _point(member, run.probes.eval_every))
-        untested = _median(lambda: _point(member, run.probes.curve_every))
-        saved = _median(member.save)
+        state = TrainState(run, _images(task), Path(folder))
+        state.begin(set_up(run))
+        tested = _median(lambda: _point(state, run.probes.eval_every))
+        untested = _median(lambda: _point(state, run.probes.curve_every))
+        saved = _median(state.save)
     points = run.probes.eval_every // run.probes.curve_every
     curves = (tested + (points - 1) * untested) / (run.probes.eval_every * step)
     return {
@@ -59,11 +59,11 @@ def _images(task: str) -> data.Images:
     return replace(images, test_x=images.train_x, test_y=images.train_y)
 
 
-def _point(member: Member, step: int) -> None:
+def _point(state: TrainState, step: int) -> None:
     """Closes an interval that ends at `step`, so with a test error where one is due."""
-    member.engine.tally.seen.fill_(1)
-    member.step = step
-    member.close_interval()
+    state.engine.tally.seen.fill_(1)
+    state.step = step
+    state.close_interval()
 
 
 def _median(do: Callable[[], object]) -> float:

@@ -22,7 +22,7 @@ from benchmarks import table
 from benchmarks.timing import CUDA, DEVICE, engine_seconds, random_images, side_by_side, timed
 from resnet_repro import settings
 from resnet_repro.machine import cores
-from resnet_repro.training.member import build
+from resnet_repro.training.train_state import build
 
 DEPTHS = (20, 56, 110)
 BATCH = 128

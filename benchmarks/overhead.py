@@ -23,7 +23,7 @@ from resnet_repro.probes.errors import error, final_errors
 from resnet_repro.train import train
 from resnet_repro.training.engine import optimizer
 from resnet_repro.training.fit import set_up
-from resnet_repro.training.member import build
+from resnet_repro.training.train_state import build
 
 PAIRS = 7
 

@@ -16,7 +16,7 @@ import torch
 from resnet_repro import data, settings
 from resnet_repro.training.engine import optimizer, round_robin
 from resnet_repro.training.fit import set_up
-from resnet_repro.training.member import ENGINES, build
+from resnet_repro.training.train_state import ENGINES, build
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
+from os import EX_TEMPFAIL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro import config, experiment, inputs, pictures, places, planning, project, records, settings
 from resnet_repro.errors import UserError
-from resnet_repro.sweep import AGAIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,5 +250,5 @@ def _command(verb: str, *words: str) -> None:
         except BaseException:
             child.send_signal(signal.SIGINT)
             raise
-    if child.returncode not in (0, AGAIN):
+    if child.returncode not in (0, EX_TEMPFAIL):
         raise UserError(lines[-1].removeprefix("error: ").strip() or f"{verb} ended with code {child.returncode}")

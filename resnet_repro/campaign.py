@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from os import EX_TEMPFAIL
 from pathlib import Path
 from typing import NoReturn
 
 from resnet_repro import costs, experiment, memory, places, planning, settings
 from resnet_repro.project import LOCAL
-from resnet_repro.sweep import AGAIN, check_minutes
+from resnet_repro.sweep import check_minutes
 
 EXPERIMENTS = "degradation,batchnorm,shortcut-scale"
 COLLECTING = 20.0
@@ -64,7 +65,7 @@ def main() -> int:
     _announce(planned, options)
     commands = [[*sweep, str(options.results), name, *options.overrides] for name in names]
     code = campaign(commands, options.minutes)
-    if code == AGAIN:
+    if code == EX_TEMPFAIL:
         print("The same command goes on from here.")
     return code
 

@@ -63,7 +63,7 @@ def train_missing(
         while todo:
             failures |= jobs.look(todo)
             taken = jobs.active | set(failures)
-            free = [p for p in todo if p.id not in taken and not records.is_locked(_place(p))]
+            free = [p for p in todo if p.id not in taken and not records.is_locked(_folder(p))]
             if free:
                 free, launched = _launch(free, launcher, spec, len(returns))
                 returns += launched
@@ -77,7 +77,7 @@ def train_missing(
             todo = [p for p in todo if p.id not in failures and _record(p) is None]
     if spec is None and not detached:
         kept = [p for p in planned if p.id not in failures]
-        terminal.show_runs({_place(p): record for p in kept if (record := _record(p)) is not None})
+        terminal.show_runs({_folder(p): record for p in kept if (record := _record(p)) is not None})
     if failures:
         _list_failures([p for p in planned if p.id in failures], failures)
         raise RunsCrashed(1)
@@ -98,7 +98,7 @@ def _shown(
                 yield
 
 
-def _place(plan: Planned) -> Path:
+def _folder(plan: Planned) -> Path:
     return records.folder(plan.run, plan.id)
 
 
@@ -142,7 +142,7 @@ def _failures(launched: Sequence[Planned], returns: Sequence[JobReturn]) -> dict
     return {
         plan.id: _reason(result._return_value)
         for plan, result in zip(launched, returns, strict=True)
-        if result.status is JobStatus.FAILED and _record(plan) is None and not records.is_locked(_place(plan))
+        if result.status is JobStatus.FAILED and _record(plan) is None and not records.is_locked(_folder(plan))
     }
 
 
@@ -152,11 +152,11 @@ def _trained_elsewhere(
     """What to say of each run whose job ended well and left nothing where it was expected; counts such ends."""
     lost = {}
     for plan, result in zip(launched, returns, strict=True):
-        if result.status is JobStatus.COMPLETED and _record(plan) is None and not records.is_locked(_place(plan)):
+        if result.status is JobStatus.COMPLETED and _record(plan) is None and not records.is_locked(_folder(plan)):
             ended[plan.id] += 1
-            if not (_place(plan) / "lock").exists() or ended[plan.id] >= TRIES:
+            if not (_folder(plan) / "lock").exists() or ended[plan.id] >= TRIES:
                 lost[plan.id] = (
-                    f"its job ended well and left neither a record nor a lock in {_place(plan)}; "
+                    f"its job ended well and left neither a record nor a lock in {_folder(plan)}; "
                     "set env.runs_dir to a folder that every job sees under the same path"
                 )
     return lost
@@ -171,7 +171,7 @@ def _list_failures(crashed: Sequence[Planned], reasons: dict[str, str]) -> None:
     print(f"\n{runs_in_words(len(crashed))} crashed; the others are kept, and the same command tries these again:")
     for plan in crashed:
         print(f"\n{plan.id}: {reasons[plan.id]}")
-        log = _place(plan) / "log.txt"
+        log = _folder(plan) / "log.txt"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
         print("\n".join(f"    {line}" for line in [f"the end of {log}:", *lines]))
         print(f"    repeat it alone: {train.command(places.handed(plan.run, plan.overrides))}")

@@ -11,7 +11,7 @@ from resnet_repro import records
 @contextmanager
 def told(name: str, overrides: Sequence[str], runs_dir: Path) -> Iterator[None]:
     """Says while the body runs that an experiment is swept with these overrides; of several sweeps of it one does."""
-    place = _place(name, runs_dir)
+    place = _folder(name, runs_dir)
     with ExitStack() as held:
         with suppress(records.Busy):
             held.enter_context(records.lock(place))
@@ -21,7 +21,7 @@ def told(name: str, overrides: Sequence[str], runs_dir: Path) -> Iterator[None]:
 
 def overrides(name: str, runs_dir: Path) -> list[str]:
     """Those of the sweep of an experiment that runs now, but for its launcher's; none where no sweep does."""
-    place = _place(name, runs_dir)
+    place = _folder(name, runs_dir)
     if not records.is_locked(place):
         return []
     try:
@@ -31,5 +31,5 @@ def overrides(name: str, runs_dir: Path) -> list[str]:
     return [text for text in told if not text.startswith("hydra")]
 
 
-def _place(name: str, runs_dir: Path) -> Path:
+def _folder(name: str, runs_dir: Path) -> Path:
     return runs_dir / ".sweeps" / name

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from os import EX_TEMPFAIL
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,8 +39,6 @@ from resnet_repro.project import LOCAL
 
 LONGEST = 1_000_000
 """Minutes that a sweep can be given at most, about two years: a timer holds no more."""
-AGAIN = 75
-"""The exit code when time is up and runs are left (EX_TEMPFAIL: the same command, repeated, goes on)."""
 
 
 class TimeIsUp(SystemExit):
@@ -54,7 +53,7 @@ def limited(minutes: float | None) -> Iterator[None]:
         return
 
     def end(*_: Any) -> None:
-        raise TimeIsUp(AGAIN)
+        raise TimeIsUp(EX_TEMPFAIL)
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
@@ -93,7 +92,7 @@ def sweep(
     except RunsCrashed:
         code = 1
     except TimeIsUp:
-        code = AGAIN
+        code = EX_TEMPFAIL
         done = sum(records.complete(plan.run, plan.id) is not None for plan in planned)
         print(
             f"\nTime is up: {done} of {costs.runs_in_words(len(planned))} finished; the same command goes on from here."

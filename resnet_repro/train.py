@@ -116,7 +116,7 @@ class Started:
             self.run = replace(self.run, measure=more, env=replace(env, claims=record.get("claims", [])))
             records.supersede(self.place)
 
-    def what(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """The part of a record that is known at the start."""
         return {
             "run_id": self.name,
@@ -166,47 +166,47 @@ def follow(run: config.Run) -> None:
         return
     from resnet_repro import data
     from resnet_repro.training.fit import fit
-    from resnet_repro.training.member import Member
+    from resnet_repro.training.train_state import TrainState
 
     images = data.load(
         run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download, stream=run.data.stream
     )
-    fit([Member(run, images, place)], lambda _: None)
+    fit([TrainState(run, images, place)], lambda _: None)
 
 
 def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
     """Trains the runs side by side in this process, and writes and returns their records, by name."""
     from resnet_repro import data
     from resnet_repro.training.fit import fit
-    from resnet_repro.training.member import Member
     from resnet_repro.training.network import keep
+    from resnet_repro.training.train_state import TrainState
 
     @cache
     def images(name: str, data_dir: str, split: str, download: bool, stream: bool) -> data.DataSet:
         return data.load(name, Path(data_dir), split=split, download=download, stream=stream)
 
-    members = [
-        Member(
+    states = [
+        TrainState(
             s.run,
             images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download, s.run.data.stream),
             s.place,
-            s.what(),
+            s.metadata(),
         )
         for s in started
     ]
-    of = dict(zip(members, started, strict=True))
+    of = dict(zip(states, started, strict=True))
     finished = {}
 
-    def finish(member: Member) -> None:
-        start = of[member]
+    def finish(state: TrainState) -> None:
+        start = of[state]
         told = _told(start.place)
-        record = {**start.what(), **told, "overrides": start.overrides, **_measured(member, len(members))}
+        record = {**start.metadata(), **told, "overrides": start.overrides, **_measured(state, len(states))}
         record["provenance"]["claims"] = " ".join(told["claims"])
         if start.run.measure.keep == "net":
-            record["net_sha256"] = keep(start.run, member.images, member.net, start.place)
+            record["net_sha256"] = keep(start.run, state.images, state.net, start.place)
         finished[start.name] = records.write(start.place, record)
 
-    fit(members, finish)
+    fit(states, finish)
     return finished
 
 
@@ -219,32 +219,32 @@ def _told(place: Path) -> dict[str, list[str]]:
     return {"claims": began.get("claims", [])}
 
 
-def _measured(member: Any, pack: int) -> dict[str, Any]:
+def _measured(state: Any, pack: int) -> dict[str, Any]:
     """The measured part of a record: status, metrics, provenance."""
     from resnet_repro.probes.errors import final_errors
     from resnet_repro.probes.status import status, status_flags
 
-    run, feed = member.run, member.engine.feed
-    measured = member.running | final_errors(
-        member.net, feed, batch=run.optim.batch, valid=member.images.valid_y is not None,
+    run, feed = state.run, state.engine.feed
+    measured = state.running | final_errors(
+        state.net, feed, batch=run.optim.batch, valid=state.images.valid_y is not None,
         bf16=run.optim.precision == "bf16",
     )  # fmt: skip
-    diverged = member.diverged_step is not None
+    diverged = state.diverged_step is not None
     if diverged:  # its outputs are no numbers
         measured = {name: metrics.of_diverged(name) for name in measured}
     flags = status_flags(measured, feed.train_y, diverged)
-    machine = provenance.describe(member.engine.device.type)
+    machine = provenance.describe(state.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
-    how = {"engine": run.env.engine, "pack": pack, "seconds": round(member.seconds / pack, 3), **_ways(run.env)}
+    how = {"engine": run.env.engine, "pack": pack, "seconds": round(state.seconds / pack, 3), **_ways(run.env)}
     return {
         "status": status(flags),
         "status_flags": flags,
         "metrics": {"train_loss": None, **measured},
-        "measured": member.measured,
-        "parameters": sum(p.numel() for p in member.net.parameters()),
-        "steps_done": member.step,
-        "diverged_step": member.diverged_step,
-        "provenance": {**machine, **how, **_images(member.images, feed.train_y)},
+        "measured": state.measured,
+        "parameters": sum(p.numel() for p in state.net.parameters()),
+        "steps_done": state.step,
+        "diverged_step": state.diverged_step,
+        "provenance": {**machine, **how, **_images(state.images, feed.train_y)},
     }
 
 

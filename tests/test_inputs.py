@@ -18,7 +18,7 @@ from resnet_repro.errors import UserError, sentence
 from resnet_repro.planning import Planned
 from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack
-from resnet_repro.training.member import Member
+from resnet_repro.training.train_state import TrainState
 
 TINY = (
     "task=folder", "model.depth=8", "model.width=4", "optim.milestones=[8]", "optim.steps=12", "optim.batch=4",
@@ -59,15 +59,15 @@ def sha(folder):
 @pytest.fixture
 def stopped(monkeypatch):
     """Has training stop after its first checkpoint, as if it were killed there."""
-    save = Member.save
+    save = TrainState.save
 
-    def save_and_stop(member):
-        save(member)
+    def save_and_stop(state):
+        save(state)
         raise RuntimeError("stopped")
 
     def stop(run):
         with monkeypatch.context() as patch:
-            patch.setattr(Member, "save", save_and_stop)
+            patch.setattr(TrainState, "save", save_and_stop)
             with pytest.raises(RuntimeError, match="stopped"):
                 train(run)
 

@@ -18,7 +18,7 @@ from resnet_repro.probes.errors import final_errors
 from resnet_repro.settings import compose
 from resnet_repro.train import train
 from resnet_repro.training.engine import Eager, optimizer
-from resnet_repro.training.member import Member, build
+from resnet_repro.training.train_state import TrainState, build
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]", "probes.eval_every=0")
 LONG = (
@@ -115,10 +115,10 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_set_aside_and_not_continued(tmp_path):
     run, other = (tiny(tmp_path / "here", "optim.steps=8", f"seed={seed}") for seed in (0, 1))
-    member = Member(other, data.load("digits", tmp_path), place(run))
+    state = TrainState(other, data.load("digits", tmp_path), place(run))
     place(run).mkdir(parents=True)
-    member.begin(torch.device("cpu"))
-    member.save()
+    state.begin(torch.device("cpu"))
+    state.save()
     alone = tiny(tmp_path / "alone", "optim.steps=8")
     train(run)
     train(alone)

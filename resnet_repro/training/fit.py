@@ -12,29 +12,29 @@ from resnet_repro.config import ConfigError, Run
 from resnet_repro.errors import UserError
 from resnet_repro.probes.numerics import bf16_per_fp32
 from resnet_repro.training import parallel
-from resnet_repro.training.member import Member
 from resnet_repro.training.module import Pack
+from resnet_repro.training.train_state import TrainState
 from resnet_repro.training.watchers import watchers
 
 log = logging.getLogger(__name__)
 
 
-def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
+def fit(states: Sequence[TrainState], finished: Callable[[TrainState], None]) -> None:
     """Trains the runs of a pack side by side, each from its checkpoint if it has one.
 
-    `finished` is called with each member once it is done, its network on the device where it trained. One with 0
+    `finished` is called with each run once it is done, its network on the device where it trained. One with 0
     steps is its network at the initialisation, ready to be measured.
     Raises ConfigError for a device that is not there, KeyboardInterrupt on Ctrl-C.
     """
-    device = set_up(members[0].run)
-    for member in members:
-        if member.run.optim.steps == 0:
-            member.begin(device)
-            finished(member)
-    left = [member for member in members if member.run.optim.steps > 0]
+    device = set_up(states[0].run)
+    for state in states:
+        if state.run.optim.steps == 0:
+            state.begin(device)
+            finished(state)
+    left = [state for state in states if state.run.optim.steps > 0]
     if not left:
         return
-    env = members[0].run.env
+    env = states[0].run.env
     if env.devices == 1:
         _train(Pack(left, env.checkpoint_seconds, finished), device)
         return
@@ -42,9 +42,9 @@ def fit(members: Sequence[Member], finished: Callable[[Member], None]) -> None:
     first = parallel.rank() == 0
     parallel.leave_group()
     if first:  # the final errors are those of one process, without the others
-        (member,) = left
-        member.net.to(member.engine.device)  # Lightning leaves it on the CPU
-        finished(member)
+        (state,) = left
+        state.net.to(state.engine.device)  # Lightning leaves it on the CPU
+        finished(state)
 
 
 def set_up(run: Run) -> torch.device:
@@ -90,5 +90,5 @@ def _train(pack: Pack, device: torch.device) -> None:
             raise KeyboardInterrupt from stop
         raise
     if pack.active:
-        stopped = ", ".join(f"{member.place.name} at step {member.step}" for member in pack.active)
+        stopped = ", ".join(f"{state.place.name} at step {state.step}" for state in pack.active)
         raise UserError(f"a callback of trainer.callbacks has ended the training too early: {stopped}; leave it out")

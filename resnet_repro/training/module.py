@@ -20,34 +20,34 @@ from torch import nn
 
 from resnet_repro.training import parallel
 from resnet_repro.training.engine import round_robin
-from resnet_repro.training.member import Member
+from resnet_repro.training.train_state import TrainState
 
 
 class Pack(pl.LightningModule):
-    """Trains the members until each is done, and calls `finished` with a member as soon as it is.
+    """Trains the runs until each is done, and calls `finished` with a run as soon as it is.
 
     checkpoint_seconds: a checkpoint is at most that old, and one interval more.
     """
 
     def __init__(
-        self, members: Sequence[Member], checkpoint_seconds: float, finished: Callable[[Member], None]
+        self, states: Sequence[TrainState], checkpoint_seconds: float, finished: Callable[[TrainState], None]
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.active = list(members)
-        self.nets = nn.ModuleList(member.net for member in members)
+        self.active = list(states)
+        self.nets = nn.ModuleList(state.net for state in states)
         self.checkpoint_seconds, self.finished = checkpoint_seconds, finished
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [member.sgd for member in self.active]
+        return [state.sgd for state in self.active]
 
     def train_dataloader(self) -> Any:
         return range(1)  # one interval; the batches are the engine's
 
     def on_fit_start(self) -> None:
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
-        for member in self.active:  # a single rank's steps need nothing of Lightning, which takes 0.1 ms for each
-            member.begin(self.device, *([self.manual_backward] if parallel.world_size() > 1 else []))
+        for state in self.active:  # a single rank's steps need nothing of Lightning, which takes 0.1 ms for each
+            state.begin(self.device, *([self.manual_backward] if parallel.world_size() > 1 else []))
         self.saved = time.monotonic()
         self._count()
 
@@ -57,19 +57,19 @@ class Pack(pl.LightningModule):
             signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def training_step(self, *_: Any) -> dict[str, float]:
-        """Takes every member to its next curve point, in turns; returns the points.
+        """Takes every run to its next curve point, in turns; returns the points.
 
         By metric; where the pack is of several runs by `<run_id>/<metric>`.
         """
-        round_robin([member.interval() for member in self.active])
-        for member in self.active:
-            member.close_interval()
+        round_robin([state.interval() for state in self.active])
+        for state in self.active:
+            state.close_interval()
         self._count()
         return self._shown()
 
     def _count(self) -> None:
-        """Tells Lightning the steps taken, of the member that has taken the most: it has seen none of them."""
-        loop, step = self.trainer.fit_loop.epoch_loop, max(member.step for member in self.active)
+        """Tells Lightning the steps taken, of the run that has taken the most: it has seen none of them."""
+        loop, step = self.trainer.fit_loop.epoch_loop, max(state.step for state in self.active)
         steps = loop.manual_optimization.optim_step_progress.total
         steps.completed = steps.ready = step
         loop._batches_that_stepped = step  # at which Lightning's own callbacks log
@@ -78,24 +78,24 @@ class Pack(pl.LightningModule):
         """Hands the points to the Trainer's callbacks and loggers, if it has any: 0.4 ms for each value."""
         alone = len(self.nets) == 1
         points = {
-            member: {name if alone else f"{member.place.name}/{name}": value for name, value in member.latest.items()}
-            for member in self.active
+            state: {name if alone else f"{state.place.name}/{name}": value for name, value in state.latest.items()}
+            for state in self.active
         }
         every = {name: value for point in points.values() for name, value in point.items()}
         if self.trainer.callbacks:  # type: ignore[attr-defined]
             self.log_dict(every, logger=False, on_step=False, on_epoch=True, batch_size=1)
         for logger in self.trainer.loggers:
-            for member, point in points.items():
-                logger.log_metrics(point, step=member.step)
+            for state, point in points.items():
+                logger.log_metrics(point, step=state.step)
         return every
 
     def on_train_epoch_end(self) -> None:
-        ended = [member for member in self.active if member.done]
-        self.active = [member for member in self.active if not member.done]
-        for member in ended:
-            self.finished(member)
+        ended = [state for state in self.active if state.done]
+        self.active = [state for state in self.active if not state.done]
+        for state in ended:
+            self.finished(state)
         self.trainer.should_stop = not self.active
         if parallel.rank() == 0 and time.monotonic() - self.saved >= self.checkpoint_seconds:
-            for member in self.active:
-                member.save()
+            for state in self.active:
+                state.save()
             self.saved = time.monotonic()

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from resnet_repro import data
 from resnet_repro.training.engine import Eager, compiled, optimizer
-from resnet_repro.training.member import build
 from resnet_repro.training.step import NEVER
+from resnet_repro.training.train_state import build
 
 
 def advanced(run, digits, *stops):

@@ -5,7 +5,7 @@ import torch
 
 from resnet_repro.config import ConfigError
 from resnet_repro.training.fit import fit, set_up
-from resnet_repro.training.member import Member, build
+from resnet_repro.training.train_state import TrainState, build
 
 
 def test_the_network_is_the_one_that_the_config_asks_for(tiny, digits):
@@ -36,28 +36,28 @@ def test_he_initial_weights_have_the_variance_of_the_paper(tiny, digits):
 def test_zero_steps_leave_the_network_at_its_initialisation(tiny, digits, tmp_path):
     run = tiny("optim.steps=0")
     finished = []
-    fit([Member(run, digits, tmp_path)], finished.append)
-    (member,) = finished
-    assert member.step == 0
+    fit([TrainState(run, digits, tmp_path)], finished.append)
+    (state,) = finished
+    assert state.step == 0
     initial = build(run, digits).state_dict()
-    assert all(torch.equal(value, initial[name]) for name, value in member.net.state_dict().items())
+    assert all(torch.equal(value, initial[name]) for name, value in state.net.state_dict().items())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(tiny, digits, tmp_path):
     with pytest.raises(ConfigError, match=r"env\.device=cuda.*use env\.device=cpu"):
-        fit([Member(tiny("env.device=cuda"), digits, tmp_path)], print)
+        fit([TrainState(tiny("env.device=cuda"), digits, tmp_path)], print)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_the_graph_engine_is_refused_without_a_cuda_device(tiny, digits, tmp_path):
     with pytest.raises(ConfigError, match=r"env\.engine=graph needs a CUDA device.*use env\.engine=eager"):
-        fit([Member(tiny("env.engine=graph"), digits, tmp_path)], print)
+        fit([TrainState(tiny("env.engine=graph"), digits, tmp_path)], print)
 
 
 def test_the_number_of_threads_is_what_was_asked_for(tiny, digits, tmp_path):
     for threads in (2, 1):
-        fit([Member(tiny(f"env.threads={threads}", "optim.steps=0"), digits, tmp_path)], lambda _: None)
+        fit([TrainState(tiny(f"env.threads={threads}", "optim.steps=0"), digits, tmp_path)], lambda _: None)
         assert torch.get_num_threads() == threads
 
 

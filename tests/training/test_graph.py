@@ -9,7 +9,7 @@ from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.graph import Graph
-from resnet_repro.training.member import build
+from resnet_repro.training.train_state import build
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -7,22 +7,22 @@ from resnet_repro import records
 from resnet_repro.probes.errors import error
 from resnet_repro.training.engine import Eager, optimizer
 from resnet_repro.training.fit import fit
-from resnet_repro.training.member import Member, build
+from resnet_repro.training.train_state import TrainState, build
 
 
 @pytest.fixture
 def fitted(tiny, tmp_path, digits):
-    """Trains a tiny run; returns the member and its curves as {metric: {step: value}}."""
+    """Trains a tiny run; returns the run and its curves as {metric: {step: value}}."""
 
     def train(*overrides):
         place = tmp_path / f"place{len(list(tmp_path.glob('place*')))}"
         place.mkdir()
-        member = Member(tiny(*overrides), digits, place)
-        fit([member], lambda _: None)
+        state = TrainState(tiny(*overrides), digits, place)
+        fit([state], lambda _: None)
         curves: dict[str, dict[int, float]] = {}
         for step, metric, _, _, value in records.read_points(place):
             curves.setdefault(metric, {})[step] = value
-        return member, curves
+        return state, curves
 
     return train
 
@@ -43,7 +43,7 @@ def test_without_eval_every_the_test_error_is_measured_at_the_end_only(fitted):
 
 def test_lightning_changes_no_bit_of_what_the_engine_computes(fitted, tiny, digits):
     settings = ("optim.steps=24", "probes.curve_every=8", "probes.eval_every=8")
-    member, curves = fitted(*settings)
+    state, curves = fitted(*settings)
     run = tiny(*settings)
     net = build(run, digits).train()
     engine = Eager(run, net, optimizer(run, net), digits)
@@ -56,7 +56,7 @@ def test_lightning_changes_no_bit_of_what_the_engine_computes(fitted, tiny, digi
         assert curves["test_error"][step] == error(net, test)
         engine.tally.reset()
     ours = net.state_dict()
-    assert all(torch.equal(value, ours[name]) for name, value in member.net.state_dict().items())
+    assert all(torch.equal(value, ours[name]) for name, value in state.net.state_dict().items())
 
 
 def test_a_warm_up_by_error_ends_with_the_interval_that_falls_below(fitted):
@@ -84,7 +84,7 @@ def test_a_warm_up_looks_at_the_error_between_curve_points_too(fitted, tiny, dig
 
 def test_a_diverged_run_stops_after_its_interval_and_names_the_step(fitted):
     settings = ["optim.steps=40", "probes.curve_every=10", "probes.eval_every=0"]
-    member, curves = fitted(*settings, "optim.lr=1e6", "model.norm=none")
-    assert 0 < member.diverged_step < 10
+    state, curves = fitted(*settings, "optim.lr=1e6", "model.norm=none")
+    assert 0 < state.diverged_step < 10
     assert list(curves["train_loss"]) == [10]
     assert not abs(curves["train_loss"][10]) < float("inf")

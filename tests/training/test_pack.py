@@ -10,7 +10,7 @@ from resnet_repro import records
 from resnet_repro.config import run_id
 from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack
-from resnet_repro.training import member
+from resnet_repro.training import train_state
 from resnet_repro.training.engine import TURN
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[13,26]", "env.checkpoint_seconds=0")
@@ -57,9 +57,9 @@ def test_a_pack_gives_each_run_the_bits_that_it_has_alone(tmp_path, alone):
 def test_runs_of_a_pack_take_turns(tmp_path, monkeypatch):
     packed = runs(tmp_path, [["seed=0", "optim.steps=25"], ["seed=1", "optim.steps=25"]])
     order = []
-    step = member.Eager._step
+    step = train_state.Eager._step
     monkeypatch.setattr(
-        member.Eager, "_step", lambda engine, *batch: (order.append(engine.run.seed), step(engine, *batch))
+        train_state.Eager, "_step", lambda engine, *batch: (order.append(engine.run.seed), step(engine, *batch))
     )
     train_pack([(run, []) for run in packed])
     # An epoch has 11 steps, a milestone is at 13: turns of 10, 1, 2, 9, 3 steps.

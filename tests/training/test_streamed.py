@@ -14,7 +14,7 @@ from resnet_repro.settings import compose
 from resnet_repro.train import train
 from resnet_repro.training.engine import feed
 from resnet_repro.training.fit import fit
-from resnet_repro.training.member import Member
+from resnet_repro.training.train_state import TrainState
 
 CPU = torch.device("cpu")
 LARGE = (
@@ -62,15 +62,15 @@ def trained(runs_dir, large, *overrides):
 
 def interrupted(runs_dir, large, workers, monkeypatch):
     """Trains to a checkpoint in the middle of the second epoch, ends there, and goes on."""
-    save = Member.save
+    save = TrainState.save
 
-    def killed(member):
-        save(member)
-        if member.step == 6:  # an epoch has four steps
+    def killed(state):
+        save(state)
+        if state.step == 6:  # an epoch has four steps
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Member, "save", killed)
+        patched.setattr(TrainState, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(runs_dir, large, "env.checkpoint_seconds=0", f"env.workers={workers}")
     return trained(runs_dir, large, f"env.workers={workers}")
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_decoded_is_named_and_what_was_trained_is_kept(tmp
         feed(unequal, load(unequal), CPU)
     other = compose([*padded, "data.size=32", f"env.data_dir={equal}"])
     with pytest.raises(UserError, match=r"data\.size is 32, and the images have 16x16"):
-        fit([Member(other, load(other), tmp_path)], print)
+        fit([TrainState(other, load(other), tmp_path)], print)
 
 
 @pytest.mark.parametrize(

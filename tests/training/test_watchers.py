@@ -16,7 +16,7 @@ from resnet_repro.config import ConfigError, Trainer, run_id
 from resnet_repro.errors import UserError
 from resnet_repro.settings import compose
 from resnet_repro.training.fit import fit
-from resnet_repro.training.member import Member
+from resnet_repro.training.train_state import TrainState
 
 SHORT = ("optim.steps=24", "probes.curve_every=8", "probes.eval_every=24")
 
@@ -50,25 +50,25 @@ class Stop(Checkpoint):
 
 @pytest.fixture
 def fitted(tiny, tmp_path, digits, monkeypatch):
-    """Trains runs as one pack; returns the members. The callbacks of this file are those of a module `mine`."""
+    """Trains runs as one pack; returns the runs. The callbacks of this file are those of a module `mine`."""
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(Watch=Watch, Stop=Stop))
 
     def train(*runs):
-        members = []
+        states = []
         for overrides in runs:
             run = tiny(*SHORT, *overrides)
             place = tmp_path / f"{len(list(tmp_path.iterdir()))}" / run_id(run)
             place.mkdir(parents=True)
-            members.append(Member(run, digits, place))
-        fit(members, lambda _: None)
-        return members
+            states.append(TrainState(run, digits, place))
+        fit(states, lambda _: None)
+        return states
 
     return train
 
 
-def points(member):
+def points(state):
     found = {}
-    for row in records.read_points(member.place):
+    for row in records.read_points(state.place):
         found.setdefault(row[0], {})[row[1]] = row[-1]
     return found
 
@@ -90,17 +90,17 @@ def test_a_callback_sees_the_points_of_the_curves_and_changes_no_bit(fitted):
 
 def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted):
     logger = "trainer=csv"
-    members = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
-    path = members[0].place / "lightning_logs" / "version_0" / "metrics.csv"
+    states = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
+    path = states[0].place / "lightning_logs" / "version_0" / "metrics.csv"
     found = {}
     for row in csv.DictReader(path.read_text().splitlines()):
         for name in row.keys() - {"step"}:
             if row[name]:
                 found.setdefault(name, {})[int(row["step"])] = float(row[name])
-    for member in members:
+    for state in states:
         for metric in ("train_loss", "train_error_running", "lr", "test_error"):
-            expected = {step: point[metric] for step, point in points(member).items() if metric in point}
-            assert found[f"{member.place.name}/{metric}"] == pytest.approx(expected)
+            expected = {step: point[metric] for step, point in points(state).items() if metric in point}
+            assert found[f"{state.place.name}/{metric}"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from resnet_repro.training.step import NEVER
 ENGINES = {"eager": Eager, "graph": Graph}
 
 
-class Member:
+class TrainState:
     """One run of a pack. It advances by intervals of `probes.curve_every` steps, each with a point of the curves.
 
     `begin` first; then, until it is `done`, `interval` and `close_interval` in turn.
