@@ -24,7 +24,8 @@ from typing import Any, get_type_hints
 
 from resnet_repro import documents, project
 from resnet_repro.config import ConfigError
-from resnet_repro.metrics import METRICS, SHARES
+from resnet_repro.metrics import CURVES, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES
+from resnet_repro.probes import PROBES
 from resnet_repro.typed import nearest, problem, shown
 
 PAPER = project.PACKAGE / "analysis" / "paper"
@@ -38,7 +39,7 @@ LONGEST_NAME = 200
 Value = str | int | float | bool | None
 """One value of a setting or of a column."""
 
-DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid")
+DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid", "profile")
 SCALES = ("square-root", "linear")
 FIGURE_SIZES = ("", "-column", "-slide")
 """What the files of a figure are called after its name: as wide as the text of a paper, as a column, for a slide."""
@@ -64,6 +65,7 @@ class Claim:
     best_over: str | None = None
     best_by: str = "valid_error"
     smallest_effect: float | None = None
+    at: int | None = None  # the step of the curve of `metric` whose value counts; None: the number at the end
 
 
 def digest(claim: Claim, seeds: Sequence[Iterable[int]]) -> str:
@@ -92,6 +94,7 @@ class Figure:
     panel: str | None = None  # one panel for each value of this column
     hue: str = "model"  # one colour for each value of this column
     paper: str | None = None  # a published curve to draw beside ours (resnet_repro/analysis/paper/<name>.csv)
+    at: int = 0  # of a profile: after how many steps
     scale: str = "square-root"  # of the errors; or linear, cut off above the last errors, as in He et al. 2015, fig. 6
 
 
@@ -173,8 +176,10 @@ def read(path: Path) -> Experiment:
     _check_names([figure.name for figure in figures], f"{path}: figure")
     for claim in claims:
         _check_claim(claim, path)
+        _check_probed([claim.metric], experiment, f"{path}: claim {claim.id!r}")
     for figure in figures:
         _check_figure(figure, path)
+        _check_probed(figure.y, experiment, f"{path}: figure {figure.name!r}")
     return experiment
 
 
@@ -253,8 +258,10 @@ def _check_names(names: list[Any], what: str) -> None:
 
 def _check_claim(claim: Claim, path: Path) -> None:
     where = f"{path}: claim {claim.id!r}"
-    if claim.metric not in [*METRICS, *SHARES]:
-        raise ConfigError(f"{where}: metric must be one of {', '.join(METRICS + SHARES)}, got {shown(claim.metric)}")
+    known = CURVES if claim.at is not None else METRICS + SUMMARIES + SHARES
+    if claim.metric not in [*known]:
+        at = "" if claim.at is None else f" at a step (at: {claim.at})"
+        raise ConfigError(f"{where}: metric{at} must be one of {', '.join(known)}, got {shown(claim.metric)}")
     ends = claim.region
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise ConfigError(
@@ -272,12 +279,21 @@ def _check_claim(claim: Claim, path: Path) -> None:
         )
 
 
+def _check_probed(metrics: Sequence[str], experiment: Experiment, where: str) -> None:
+    """Refuses metrics that a probe would measure which the experiment does not ask for."""
+    for metric in metrics:
+        needed = [p.name for p in PROBES.values() if (QUANTITIES[metric].of or metric) in p.quantities]
+        if needed and needed[0] not in experiment.probes:
+            raise ConfigError(f"{where}: {metric} is measured by a probe; add `probes: [{needed[0]}]` to the file")
+
+
 def _check_figure(figure: Figure, path: Path) -> None:
     where = f"{path}: figure {figure.name!r}"
     if figure.draw not in DRAWINGS:
         raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {shown(figure.draw)}")
-    if not figure.y or not all(metric in [*METRICS] for metric in figure.y):
-        raise ConfigError(f"{where}: y must be a list of {', '.join(METRICS)}, got {shown(figure.y)}")
+    known = PROFILES if figure.draw == "profile" else METRICS + SUMMARIES
+    if not figure.y or not all(metric in [*known] for metric in figure.y):
+        raise ConfigError(f"{where}: y must be a list of {', '.join(known)}, got {shown(figure.y)}")
     if figure.scale not in SCALES:
         raise ConfigError(f"{where}: scale must be one of {', '.join(SCALES)}, got {shown(figure.scale)}")
     if same(figure.name).endswith(FIGURE_SIZES[1:]):

@@ -19,6 +19,9 @@ class Quantity:
     x: what it is measured for each of, in words (`layer`); a run then has a value for each, at each step measured, and
         no number of its own. Empty for a scalar.
     log: whether a logarithmic axis fits it.
+    curve: the setting that spaces its points on the way (`curve_every`), where it is measured while a run is trained.
+    of: the metric from whose points it is computed when a report is made (analysis/summaries.py), so that it costs no
+        training; empty for what is measured itself.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Quantity:
     subhead: str = ""
     x: str = ""
     log: bool = False
+    curve: str = ""
+    of: str = ""
 
     @property
     def label(self) -> str:
@@ -47,8 +52,8 @@ def _with_unit(words: str, unit: str) -> str:
     return f"{words}, {unit}" if unit else words
 
 
-def _error(name: str, words: str, head: str, subhead: str = "") -> Quantity:
-    return Quantity(name, words, "%", "error", 0, 100, head, subhead)
+def _error(name: str, words: str, head: str, subhead: str = "", curve: str = "") -> Quantity:
+    return Quantity(name, words, "%", "error", 0, 100, head, subhead, curve=curve)
 
 
 def _share(name: str, words: str) -> Quantity:
@@ -65,7 +70,11 @@ QUANTITIES = {
     q.name: q
     for q in (
         _error(
-            "train_error_running", "training error, running (augmented batches, training mode)", TRAINING, "running"
+            "train_error_running",
+            "training error, running (augmented batches, training mode)",
+            TRAINING,
+            "running",
+            curve="curve_every",
         ),
         _error("train_error_augmented", "training error (augmented images, evaluation mode)", TRAINING, "augmented"),
         _error("train_error_clean", "training error (clean images, evaluation mode)", TRAINING, "clean"),
@@ -73,9 +82,18 @@ QUANTITIES = {
             "train_error_exact_bn", "training error (clean images, exact batch-norm statistics)", TRAINING, "exact BN"
         ),
         _error("valid_error", "validation error", "validation error"),
-        _error("test_error", "test error", "test error"),
+        _error("test_error", "test error", "test error", curve="eval_every"),
         _error("test_error_exact_bn", "test error (exact batch-norm statistics)", "test error", "exact BN"),
-        Quantity("train_loss", "training loss, running (cross-entropy)", "nats", "value", 0, math.inf, "training loss"),
+        Quantity(
+            "train_loss",
+            "training loss, running (cross-entropy)",
+            "nats",
+            "value",
+            0,
+            math.inf,
+            "training loss",
+            curve="curve_every",
+        ),
         _per_layer(
             "gradient_norm_output", "norm of the gradient by the output of the layer", "gradient norm", "by output"
         ),
@@ -83,6 +101,16 @@ QUANTITIES = {
             "gradient_norm_weight", "norm of the gradient by the weight of the layer", "gradient norm", "by weight"
         ),
         _per_layer("output_rms", "output of the layer, root mean square", "output", "RMS"),
+        Quantity(
+            "gradient_slope",
+            "slope of log10 of the gradient by the output, before the first step",
+            "decades per 100 layers",
+            "value",
+            -math.inf,
+            math.inf,
+            "gradient slope",
+            of="gradient_norm_output",
+        ),
         _share("diverged", "share of seeds that diverged (non-finite loss)"),
         _share("stuck", "share of seeds stuck at chance (training error)"),
         _share("failed", "share of seeds that failed (test error above 20 %, He et al. 2016, table 1)"),
@@ -94,8 +122,12 @@ ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error")
 SHARES = tuple(name for name, q in QUANTITIES.items() if q.kind == "share")
 PROFILES = tuple(name for name, q in QUANTITIES.items() if q.x)
 """What a run has along an axis of the quantity's own: a value for each layer."""
-METRICS = tuple(name for name in QUANTITIES if name not in SHARES + PROFILES)
-"""What a run has as a number of its own: errors and values."""
+SUMMARIES = tuple(name for name, q in QUANTITIES.items() if q.of)
+"""What a report computes of a run's points."""
+METRICS = tuple(name for name in QUANTITIES if name not in SHARES + PROFILES + SUMMARIES)
+"""What a run is measured to have as a number of its own: errors and values."""
+CURVES = tuple(name for name, q in QUANTITIES.items() if q.curve)
+"""What has points while a run is trained."""
 
 
 def of_diverged(name: str) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any, get_origin
 from resnet_repro.config import ConfigError, Env, Measure, Run, columns, cost, run_id
 from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.grammar import check_count, parse, product
+from resnet_repro.metrics import QUANTITIES
 from resnet_repro.places import settle
 from resnet_repro.power import undecidable
 from resnet_repro.settings import check_hydra, compose, known_fields
@@ -138,10 +139,25 @@ def check_selections(experiment: Experiment, planned: Sequence[Planned]) -> None
     for claim in experiment.claims:
         place = f"experiment {experiment.id}: claim {claim.id!r}"
         seeds = [_seeds(side, claim, rows, place) for side in _sides(claim)]
+        _check_step(claim, rows, place)
         if pilots := sorted({*itertools.chain(*seeds)} & {*experiment.pilot_seeds}):
             raise ConfigError(f"{place}: seeds {pilots} are of the pilot, on which nothing is decided; take others")
         if not experiment.smoke and (why := undecidable(claim, *map(len, seeds))):
             raise ConfigError(f"{place}: {why} (region {shown(claim.region)})")
+
+
+def _check_step(claim: Claim, rows: list[dict[str, Any]], place: str) -> None:
+    """Refuses a step at which the curve of the claim's metric has no point in some run that it is about."""
+    if claim.at is None:
+        return
+    every = QUANTITIES[claim.metric].curve
+    for row in (row for side in _sides(claim) for row in rows if selects(side, row)):
+        spaced = row[every] > 0 and claim.at % row[every] == 0
+        if not 0 < claim.at <= row["steps"] or not (spaced or claim.at == row["steps"]):
+            raise ConfigError(
+                f"{place}: no point of {claim.metric} falls at step {claim.at}; it is measured every {row[every]} of "
+                f"{row['steps']} steps ({every}), and at the end"
+            )
 
 
 def _sides(claim: Claim) -> list[dict[str, Any]]:

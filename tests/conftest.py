@@ -7,7 +7,7 @@ import pytest
 
 from resnet_repro.collect import MEASURED, PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.metrics import METRICS
+from resnet_repro.metrics import METRICS, PROFILES
 from resnet_repro.planning import plan
 
 
@@ -59,6 +59,11 @@ def write_data():
                     for metric in ("train_error_running", "test_error"):
                         value = row[metric] + 50 * (1 - step / settings["steps"]) if row[metric] < 50 else row[metric]
                         points.append({"run_id": planned.id, "step": step, "metric": metric, "value": value})
+            points += [
+                {"run_id": planned.id, "step": 0, "metric": metric, "x": layer, "value": 10.0**-layer}
+                for metric in (PROFILES if experiment.probes else ())
+                for layer in range(1, settings["depth"] + 1)
+            ]
         write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *MEASURED], runs)
         write_table(folder / "data" / "points.csv", ["run_id", "step", "metric", "x", "y", "value"], points)
         return written

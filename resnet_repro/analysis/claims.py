@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.experiment import Claim, digest
-from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
+from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES, SUMMARIES
 from resnet_repro.power import undecidable
 from resnet_repro.stats import (
     PAIR_LEVEL,
@@ -118,6 +118,7 @@ def decide(claim: Claim, measured: Measured) -> Verdict:
     share, and do not to that of a difference: equal is not higher. Whether one side is higher must be said by the
     exact test, too. Not answerable: neither side learned anything, or the best value lies at an end of those tried.
     """
+    measured = measured.at(claim.metric, claim.at)
     planned = [measured.select(where) for where in (claim.of, claim.minus) if where is not None]
     found = conclude(claim, planned)
     values = [list(_values(side.runs, claim.metric)) for side in found.sides]
@@ -130,7 +131,7 @@ def decide(claim: Claim, measured: Measured) -> Verdict:
         claim=claim.id,
         says=claim.says,
         metric=claim.metric,
-        of=_words(claim.of),
+        of=_words(claim.of) + ("" if claim.at is None else f" at step {claim.at}"),
         minus=_words(claim.minus or {}),
         chosen=_chosen(claim, found.sides),
         best_by=claim.best_by if claim.best_over else "",
@@ -212,6 +213,8 @@ def _why_not(claim: Claim, sides: Sequence[Side]) -> str:
             return f"no run of {who} learned at any {what}"
         if side.end:
             return f"the best {what} of {who}, {words.text(side.chosen)}, is the {side.end} tried"
+    if claim.metric in SUMMARIES:  # of what there is before a run has learned anything, too
+        return ""
     learned = [side.learned for side in sides]
     return "no run of either side learned" if len(sides) == 2 and not any(learned) else ""
 

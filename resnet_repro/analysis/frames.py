@@ -1,11 +1,12 @@
 """The measured data of an experiment as frames: the plan's settings joined with what was collected."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro import records
+from resnet_repro.analysis.summaries import summarised
 from resnet_repro.collect import MEASURED, PROVENANCE, check_sums, readable
 from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
@@ -23,7 +24,7 @@ class Measured:
     """What was planned and what was measured of it.
 
     runs: one row per planned run, in the plan's order, index `run_id`: the columns of `config.columns` with their
-        types, `measured` (bool), and what `results/<id>/data/runs.csv` says of the run.
+        types, `measured` (bool), what `results/<id>/data/runs.csv` says of the run, and the summaries of its points.
     points: `run_id, step, metric, x, y, value`, of planned runs only; x and y are missing where a metric has none.
     unplanned: how many rows of runs.csv belong to no planned run; they are left out.
     """
@@ -50,6 +51,19 @@ class Measured:
         rows: list[Any] = self.runs[list(self.settings)].to_dict("records")
         return self.runs[[selects(where, row) for row in rows]]
 
+    def at(self, metric: str, step: int | None) -> "Measured":
+        """The same with `metric` as it was after `step` steps, and `diverged` by then; None: at the end, as it is.
+
+        A run that has no point there has no value.
+        """
+        if step is None:
+            return self
+        there = self.points[(self.points["metric"] == metric) & (self.points["step"] == step)]
+        runs = self.runs.copy()
+        runs[metric] = there.set_index("run_id")["value"].reindex(runs.index).astype(float)
+        runs["diverged"] = (runs["diverged_step"].astype(float) <= step).astype(float).where(runs["measured"])
+        return replace(self, runs=runs)
+
 
 def load(experiment: Experiment, folder: Path) -> Measured:
     """The data in folder/data. Raises UserError for one that was edited, names a run twice or mixes data sets."""
@@ -68,19 +82,28 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     with readable(path):
         points = pd.read_csv(path, dtype=types)
         points = points[points["run_id"].isin(settings.index)][[*POINTS]]
+    runs = summarised(runs, points)
     return Measured(experiment, tuple(settings.columns), runs, points, len(found) - int(runs["measured"].sum()))
 
 
-def joined(experiment: Experiment, planned: Sequence[Planned], rows: Sequence[dict[str, Any]]) -> Measured:
-    """The same of rows (collect.row) of planned runs that are not collected yet; without points."""
+def joined(
+    experiment: Experiment,
+    planned: Sequence[Planned],
+    rows: Sequence[dict[str, Any]],
+    points: Mapping[str, Sequence[records.Point]] | None = None,
+) -> Measured:
+    """The same of rows (collect.row) of planned runs that are not collected yet, and their points, by run, if given."""
     import pandas as pd
 
     numbers = [name for name in MEASURED if name not in ("status", *PROVENANCE)]
     found = pd.DataFrame([[row.get(k) for k in ("run_id", *MEASURED)] for row in rows], columns=["run_id", *MEASURED])
     found = found.set_index("run_id").astype(dict.fromkeys(numbers, float))
     settings = _settings(planned)
-    no_points = pd.DataFrame(columns=POINTS)
-    return Measured(experiment, tuple(settings.columns), _joined(settings, found), no_points, 0)
+    own = [(run, *point) for run, of_run in (points or {}).items() for point in of_run]
+    types = {"step": int} | dict.fromkeys(("x", "y", "value"), float)
+    frame = pd.DataFrame(own, columns=POINTS).astype(types)
+    runs = summarised(_joined(settings, found), frame)
+    return Measured(experiment, tuple(settings.columns), runs, frame, 0)
 
 
 def _settings(planned: Sequence[Planned]) -> "pd.DataFrame":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.claims import VERDICTS, Verdict
-from resnet_repro.analysis.figures.style import title as figure_title
+from resnet_repro.analysis.figures import title as figure_title
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import estimate, region
 from resnet_repro.analysis.typeset import Table, markdown

@@ -11,6 +11,7 @@ from resnet_repro.analysis.tables import estimate
 from resnet_repro.collect import row
 from resnet_repro.config import columns
 from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.metrics import SUMMARIES
 from resnet_repro.planning import Planned, selects
 from resnet_repro.stats import FEWEST
 
@@ -71,7 +72,9 @@ class Claims:
             seeds = len({plan.run.seed for plan in asked})
             leaning = Leaning(claim.id, "incomplete", False, 0, seeds, "")
             if there:
-                measured = frames.joined(experiment, there, [rows[plan.id] for plan in there])
+                needs_points = claim.at is not None or claim.metric in SUMMARIES
+                points = {p.id: records.read_points(self.runs_dir / p.id) for p in there if needs_points}
+                measured = frames.joined(experiment, there, [rows[plan.id] for plan in there], points)
                 v = claims.decide(claim, measured)
                 final = len(there) == len(asked) and v.verdict != "incomplete"
                 said = v.verdict if final else _leans(v)

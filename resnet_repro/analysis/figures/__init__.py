@@ -4,12 +4,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from resnet_repro.analysis.figures import learning_curves, seed_errors, style
+from resnet_repro.analysis.figures import learning_curves, profile, seed_errors, style
 from resnet_repro.analysis.frames import Measured, cells, varying
 from resnet_repro.analysis.typeset import escape
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
-from resnet_repro.metrics import ERRORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,23 +57,30 @@ def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
     kind = _kind(figure)
     runs = measured.select(figure.where)
     runs = runs[runs["measured"]]
+    kind.check(figure)
     _check_columns(figure, measured, kind.keys(figure))
     if figure.draw == "norm_grid":
         runs = seed_errors.at_best_lr(figure, runs)
     _check_cells(figure, measured, runs, kind.keys(figure))
-    # Rounded, so that the files do not depend on the last bit of a sum, which differs between processors.
-    return kind.compute(figure, measured, runs).round(4)
+    return kind.compute(figure, measured, runs)
+
+
+KINDS = {name: module for module in (learning_curves, seed_errors, profile) for name in module.TITLES}
+"""The module of each drawing, which owns its name, title and checks."""
 
 
 def _kind(figure: Figure) -> ModuleType:
-    return learning_curves if figure.draw == "learning_curves" else seed_errors
+    return KINDS[figure.draw]
+
+
+def title(figure: Figure, measured: Measured) -> str:
+    """The figure's title with the data set's name, for a page."""
+    return style.title(figure, measured, _kind(figure).TITLES)
 
 
 def _check_columns(figure: Figure, measured: Measured, keys: list[str]) -> None:
     if unknown := [key for key in keys if key not in measured.settings]:
         raise UserError(f"figure {figure.name!r}: no column {unknown[0]!r}; columns are {', '.join(measured.settings)}")
-    if len({metric in ERRORS for metric in figure.y}) > 1:
-        raise UserError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
 
 
 def _check_cells(figure: Figure, measured: Measured, runs: "pd.DataFrame", keys: list[str]) -> None:

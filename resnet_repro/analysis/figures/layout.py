@@ -22,6 +22,7 @@ TOP, BOTTOM, BETWEEN, GAP = 1.6, 3.1, 2.3, 0.8  # ems above the panels, below, b
 NUMBERS = 2.6  # ems for the numbers of the y axis
 LEADER = 1.2  # ems between the axes and a label
 LINE = 1.2  # ems from line to line
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 INNER = 0.9  # of the width of a panel: a line that ends before has its leader outside of it only
 TICKS, FINE_TICKS = (0, 1, 5, 10, 20, 40, 60, 80, 100), (0, 0.5, 1, 2, 5, 10, 20)
 
@@ -133,6 +134,9 @@ def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequ
     """
     import numpy as np
 
+    if QUANTITIES[metric].log:
+        _log_axis(ax, values)
+        return
     highest = max(values, default=100.0)
     if metric not in ERRORS:
         ax.set_ylim(0, 1.05 * highest)
@@ -144,6 +148,20 @@ def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequ
         ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_ylim(0, top)
     ax.minorticks_off()
+
+
+def _log_axis(ax: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic axis around the values above 0, with at most six powers of ten as its numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    above = [value for value in values if 0 < value < math.inf] or [1.0]
+    low, high = math.log10(min(above)), math.log10(max(above))
+    room = max(0.05 * (high - low), 0.1)
+    ax.set_yscale("log")
+    ax.set_ylim(10 ** (low - room), 10 ** (high + room))
+    ax.yaxis.set_major_locator(LogLocator(numticks=7))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(lambda value, _: f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}")
 
 
 def _apart(ticks: Sequence[float], height: float) -> list[float]:
@@ -158,4 +176,4 @@ def _apart(ticks: Sequence[float], height: float) -> list[float]:
 def y_label(words: str, metric: str, scale: str) -> str:
     """The words with the unit of the metric, and the scale unless it is linear."""
     root = scale == "square-root" and metric in ERRORS
-    return f"{words}, {QUANTITIES[metric].unit}" + (" (square-root scale)" if root else "")
+    return ", ".join(filter(None, (words, QUANTITIES[metric].unit))) + (" (square-root scale)" if root else "")

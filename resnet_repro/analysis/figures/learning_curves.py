@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
     from matplotlib.lines import Line2D
 
+TITLES = {"learning_curves": "Learning curves"}
+
+check = style.check_one_axis
+
 THIN, BAR = 0.055, 0.08  # widths of a published line, and of the bar from the lowest to the highest seed, in ems
 
 
@@ -39,7 +43,8 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
         return pd.DataFrame(columns=["metric"])
     if figure.paper:
         parts += [_published(figure, runs)]
-    return pd.concat(parts, ignore_index=True)[["source", *keys(figure), "metric", "step", "mean", "low", "high", "n"]]
+    drawn = pd.concat(parts, ignore_index=True).round(style.DIGITS)
+    return drawn[["source", *keys(figure), "metric", "step", "mean", "low", "high", "n"]]
 
 
 def _over_seeds(points: "pd.DataFrame", runs: "pd.DataFrame", metric: str) -> "pd.DataFrame":
@@ -137,7 +142,7 @@ def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
     means = f"Lines are means over {style.seeds_in_words(n)}, bars at some steps go from the lowest to the highest seed"
     counts = "counts as 100 %" if figure.y[0] in ERRORS else "is left out"
     sentences = [
-        style.what(figure, measured, f"{metrics} during training"),
+        style.what(figure, measured, TITLES, f"{metrics} during training"),
         f"{means if n.max() > 1 else 'There is one seed for each line'}; a diverged one {counts} from then on",
         *([f"Thin lines: {published.TITLES[figure.paper]}, digitised"] if figure.paper else []),
         *(["The axis ends above the last errors; the first are higher"] if figure.scale == "linear" else []),

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
     from matplotlib.lines import Line2D
 
+TITLES = {
+    "error_by_depth": "Error by depth",
+    "error_by_scale": "Error by the scale of the shortcut",
+    "norm_grid": "Error with and without normalisation",
+}
+
+check = style.check_one_axis
+
 X = {"error_by_depth": "depth", "norm_grid": "depth", "error_by_scale": "shortcut_scale"}
 
 DOT = 0.4  # ems from dot to dot
@@ -69,7 +77,7 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
             parts.append(dots.assign(metric=metric, mean=e.value, low=e.low, high=e.high, n=e.n))
     if not parts:
         return pd.DataFrame(columns=["metric"])
-    drawn = pd.concat(parts, ignore_index=True).astype({"failed": int, "diverged": int})
+    drawn = pd.concat(parts, ignore_index=True).astype({"failed": int, "diverged": int}).round(style.DIGITS)
     return drawn[["metric", *drawn.columns.drop("metric")]]
 
 
@@ -179,7 +187,7 @@ def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
         f"lines join the means over {style.seeds_in_words(drawn['n'])}, bars are their 95 % t intervals, cut to 0..100"
     )
     sentences = [
-        style.what(figure, measured, enumerated([QUANTITIES[metric].words for metric in figure.y])),
+        style.what(figure, measured, TITLES, enumerated([QUANTITIES[metric].words for metric in figure.y])),
         "Every dot is a seed; " + (means if drawn["n"].max() > 1 else "there is one each"),
         *(meaning for mark, (_, meaning) in MARKS.items() if mark in used and meaning),
         *_rates(figure, drawn),

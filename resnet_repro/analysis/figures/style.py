@@ -4,7 +4,7 @@ Lengths are in ems, the size of the text, so that a figure for a slide is drawn 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import FIGURE_SIZES
 from resnet_repro.experiment import Figure as Drawing
-from resnet_repro.metrics import QUANTITIES
+from resnet_repro.metrics import ERRORS, QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,12 +107,6 @@ SCREEN = 1920  # pixels across, for a slide
 MODELS = {"plain": "#e07b28", "resnet": "#0b5394"}  # also told apart in gray
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
 GRAY = "#555555"
-TITLES = {
-    "learning_curves": "Learning curves",
-    "error_by_depth": "Error by depth",
-    "error_by_scale": "Error by the scale of the shortcut",
-    "norm_grid": "Error with and without normalisation",
-}
 
 
 @contextmanager
@@ -188,16 +183,26 @@ def short(metrics: Sequence[str]) -> dict[str, str]:
     }
 
 
-def title(figure: Drawing, measured: Measured) -> str:
-    """The figure's title with the data set's name, for a page and the start of the caption."""
-    return f"{figure.title or TITLES[figure.draw]} ({measured.data})"
+def title(figure: Drawing, measured: Measured, titles: Mapping[str, str]) -> str:
+    """The figure's title with the data set's name, for a page and the start of the caption. titles: of drawings."""
+    return f"{figure.title or titles[figure.draw]} ({measured.data})"
 
 
-def what(figure: Drawing, measured: Measured, metrics: str) -> str:
+def check_one_axis(figure: Drawing) -> None:
+    """Raises UserError for a figure whose metrics have different axes."""
+    if len({metric in ERRORS for metric in figure.y}) > 1:
+        raise UserError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
+
+
+DIGITS = 4
+"""Decimals that are kept of what is drawn: the last bit of a sum, which differs between processors, is none of them."""
+
+
+def what(figure: Drawing, measured: Measured, titles: Mapping[str, str], metrics: str) -> str:
     """How a caption begins: the title, the data set, the metrics, what the lines and panels are."""
     names = [f"{heading(c) or c}" for c in (figure.hue, figure.panel) if c]
     panels = f" and a panel for each {names[1]}" if len(names) > 1 else ""
-    return f"{title(figure, measured)}: {metrics}, a line for each {names[0]}{panels}"
+    return f"{title(figure, measured, titles)}: {metrics}, a line for each {names[0]}{panels}"
 
 
 def seeds_in_words(n: "pd.Series") -> str:

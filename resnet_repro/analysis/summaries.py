@@ -1,0 +1,40 @@
+"""From points to one number for each run, when a report is made: a claim on a new number costs no training.
+
+A summary is a function of a run's points (`step, metric, x, y, value`) and a row of `metrics.QUANTITIES` whose `of`
+names the metric that it is computed from. NaN: the points are not there.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from resnet_repro.metrics import QUANTITIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def gradient_slope(points: "pd.DataFrame") -> float:
+    """The least-squares slope of log10 of the gradient by the layer's output over the layer, before the first step.
+
+    In decades per 100 layers: below 0 the gradient grows towards the input, above 0 it vanishes. Layers whose gradient
+    is 0 or no number are left out.
+    """
+    start = points[(points["step"] == 0) & (points["value"] > 0) & (points["value"] < math.inf)]
+    if len(start) < 2:
+        return math.nan
+    return 100 * statistics.linear_regression(list(start["x"]), [math.log10(value) for value in start["value"]]).slope
+
+
+SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {"gradient_slope": gradient_slope}
+
+
+def summarised(runs: "pd.DataFrame", points: "pd.DataFrame") -> "pd.DataFrame":
+    """The runs (index `run_id`) with a column for each summary; points: those of the runs, with their `run_id`."""
+    runs = runs.copy()
+    for name, summary in SUMMARIES.items():
+        of = points[points["metric"] == QUANTITIES[name].of]
+        found = {run: summary(own) for run, own in of.groupby("run_id", sort=False)}
+        runs[name] = [found.get(run, math.nan) for run in runs.index]
+    return runs

@@ -1,0 +1,155 @@
+"""From points to a number for each run, to a claim on it, and to a profile over the layers."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from resnet_repro import experiment
+from resnet_repro.analysis import figures, frames
+from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.summaries import SUMMARIES, gradient_slope
+from resnet_repro.collect import collect_runs
+from resnet_repro.config import ConfigError
+from resnet_repro.experiment import DRAWINGS, Claim, Experiment, Figure
+from resnet_repro.metrics import SUMMARIES as NAMES
+from resnet_repro.planning import plan
+from resnet_repro.train import train
+
+
+def profile(values, step=0):
+    return pd.DataFrame({"step": step, "x": range(1, len(values) + 1), "value": values})
+
+
+def test_the_slope_is_that_of_least_squares_in_decades_per_100_layers():
+    values = np.random.default_rng(0).lognormal(sigma=3, size=20)
+    expected = 100 * np.polyfit(np.arange(1, 21), np.log10(values), 1)[0]
+    later = profile([1.0] * 20, step=40)
+    assert gradient_slope(pd.concat([profile(values), later])) == pytest.approx(expected)
+    assert gradient_slope(profile([10**-x for x in range(1, 9)])) == pytest.approx(-100)
+
+
+def test_a_layer_without_a_gradient_is_left_out_of_the_slope():
+    assert gradient_slope(profile([1e-1, 0.0, 1e-3, math.nan, 1e-5, math.inf])) == pytest.approx(-100)
+    assert math.isnan(gradient_slope(profile([1.0])))
+
+
+def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
+    assert set(SUMMARIES) == set(NAMES)
+    assert set(figures.KINDS) == set(DRAWINGS)
+
+
+def test_the_gradients_of_small_nets_are_measured_collected_summarised_decided_and_drawn(tmp_path):
+    e = experiment.load("gradients-digits")
+    (block,) = e.grid
+    small = {**block, "model.depth": [8, 14], "model.width": 4, "model.norm": "batch", "env.runs_dir": str(tmp_path)}
+    claim = replace(e.claims[1], of={"model": "resnet", "depth": 14}, minus={"model": "plain", "depth": 14})
+    figure = replace(e.figures[0], where={})
+    e = replace(e, grid=[small], claims=[claim], figures=[figure])
+    planned = plan(e)
+    for p in planned:
+        train(p.run)
+    collect_runs(planned, tmp_path / "out" / "data")
+    measured = frames.load(e, tmp_path / "out")
+    verdict = decide(claim, measured)
+    assert (verdict.verdict, verdict.n) == ("supported", 5)
+    assert verdict.estimate > 1
+    drawn = figures.numbers(figure, measured)
+    assert {(m, d): len(line) for (m, d), line in drawn.groupby(["model", "depth"])} == {
+        (m, d): d for m in ("plain", "resnet") for d in (8, 14)
+    }
+    own = measured.points.merge(measured.select({"model": "plain", "depth": 8})[["seed"]], on="run_id")
+    first = own[(own["metric"] == "gradient_norm_output") & (own["x"] == 1)]["value"]
+    row = drawn.query("model == 'plain' and depth == 8 and x == 1").iloc[0]
+    assert tuple(row[["median", "low", "high", "n"]]) == pytest.approx(
+        (first.median(), first.min(), first.max(), 5), rel=1e-5
+    )
+    assert "before the first step" in figures.render(figure, measured, tmp_path / "out")
+    assert "<!-- 10⁻¹ -->" in (tmp_path / "out" / f"{figure.name}.svg").read_text()
+    with pytest.raises(ValueError, match="a profile has one metric"):
+        figures.numbers(replace(figure, y=["gradient_norm_output", "output_rms"]), measured)
+    assert "Not drawn" in figures.render(replace(figure, at=40), measured, tmp_path / "out")
+
+
+# At a step -----------------------------------------------------------------------------------------------------
+
+GRID = {"model": ["plain", "resnet"], "optim.steps": 80, "optim.milestones": [[40]], "seed": [0, 1, 2, 3, 4]}
+EARLY = Claim(
+    "early", "?", "train_error_running", {"model": "plain"}, [0, math.inf], minus={"model": "resnet"}, at=40
+)  # fmt: skip
+
+
+def test_a_claim_at_a_step_is_decided_on_the_curve_there(write_data, tmp_path):
+    """What is made up falls by 25 % from the middle of a curve to its end; a run that diverged by then is the worst."""
+
+    def outcome(settings):
+        if settings["model"] == "plain" and settings["seed"] == 4:
+            return {"diverged_step": 30}
+        if settings["model"] == "resnet" and settings["seed"] == 4:
+            return {"diverged_step": 70}
+        return {"errors": 20.0 if settings["model"] == "plain" else 10.0}
+
+    e = Experiment("made-up", "?", "none", [GRID], [EARLY], [])
+    write_data(e, tmp_path, outcome)
+    measured = frames.load(e, tmp_path)
+    at = measured.at("train_error_running", 40)
+    plain, resnet = (at.select({"model": model}) for model in ("plain", "resnet"))
+    assert list(plain["train_error_running"])[:4] == [45.0] * 4  # 20 + 50 (1 - 40 / 80)
+    assert list(plain["diverged"]) == [0, 0, 0, 0, 1]
+    assert list(resnet["diverged"]) == [0] * 5
+    verdict = decide(EARLY, measured)
+    assert verdict.of.endswith("at step 40")
+    assert (verdict.estimate, verdict.missing) == (10, 0)  # 45 - 35
+    assert measured.at("train_error_running", None) is measured
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"at": 30}, r"no point of train_error_running falls at step 30; it is measured every 20 of 80 steps"),
+        ({"at": 100}, "falls at step 100"),
+        ({"at": 60, "metric": "test_error"}, r"every 100 of 80 steps \(eval_every\), and at the end"),
+    ],
+)
+def test_a_step_without_a_point_is_refused_in_the_plan(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(Experiment("made-up", "?", "none", [GRID], [replace(EARLY, **changes)], []))
+
+
+def test_the_end_of_a_run_is_a_step_of_its_curves():
+    for metric in ("test_error", "train_loss"):
+        assert plan(Experiment("made-up", "?", "none", [GRID], [replace(EARLY, at=80, metric=metric)], []))
+
+
+FILE = """question: "?"
+source: none
+{more}grid: [{{seed: [0, 1, 2, 3, 4], optim.steps: 0}}]
+claims: [{{id: slope, says: s, metric: {metric}, of: {{model: resnet}}, region: [0, 1], {rest}}}]
+figures: [{{name: f, draw: profile, y: [{y}]}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"more": ""}, "gradient_slope is measured by a probe; add `probes: \\[gradients\\]` to the file"),
+        ({"metric": "output_rms"}, "metric must be one of .*gradient_slope, diverged.* got 'output_rms'"),
+        (
+            {"rest": "at: 20"},
+            "metric at a step \\(at: 20\\) must be one of train_error_running, test_error, train_loss",
+        ),
+        ({"y": "test_error"}, "y must be a list of gradient_norm_output, gradient_norm_weight, output_rms"),
+    ],
+)
+def test_a_file_asks_for_the_probe_that_its_claims_and_figures_need(change, message, tmp_path):
+    parts = {"more": "probes: [gradients]\n", "metric": "gradient_slope", "rest": "", "y": "output_rms"} | change
+    (tmp_path / "slope.yaml").write_text(FILE.format(**parts))
+    if message is None:
+        assert experiment.read(tmp_path / "slope.yaml").probes == ["gradients"]
+        assert Figure("f", "profile", ["output_rms"]).at == 0
+    else:
+        with pytest.raises(ConfigError, match=message):
+            experiment.read(tmp_path / "slope.yaml")
