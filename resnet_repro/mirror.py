@@ -278,7 +278,6 @@ def _profile(values: Sequence[float]) -> Any:
     What is no number is drawn as 0; of more layers than W&B has bins, every second, third, ...
     """
     import numpy as np
-
     import wandb
 
     stride = -(-len(values) // wandb.Histogram.MAX_LENGTH)
