@@ -41,6 +41,7 @@ Value = str | int | float | bool | None
 
 DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid", "profile")
 SCALES = ("square-root", "linear")
+KEPT = ("none", "net")
 FIGURE_SIZES = ("", "-column", "-slide")
 """What the files of a figure are called after its name: as wide as the text of a paper, as a column, for a slide."""
 
@@ -172,6 +173,7 @@ def read(path: Path) -> Experiment:
     figures = [_build(Figure, figure, f"{path}: figure {i + 1}") for i, figure in enumerate(content["figures"])]
     experiment = Experiment(**content | {"id": path.stem, "claims": claims, "figures": figures})
     _check_grid(experiment.grid, path)
+    _check_measured(experiment, path)
     _check_names([claim.id for claim in claims], f"{path}: claim")
     _check_names([figure.name for figure in figures], f"{path}: figure")
     for claim in claims:
@@ -245,6 +247,13 @@ def _check_grid(grid: Any, path: Path) -> None:
     for key, values in itertools.chain.from_iterable(block.items() for block in grid):
         if values == []:
             raise ConfigError(f"{path}: the grid gives no value for {shown(key)}; name one, or leave the key out")
+
+
+def _check_measured(experiment: Experiment, path: Path) -> None:
+    if unknown := [probe for probe in experiment.probes if probe not in PROBES]:
+        raise ConfigError(f"{path}: probes must be a list of {', '.join(PROBES)}, got {shown(unknown[0])}")
+    if experiment.keep not in KEPT:
+        raise ConfigError(f"{path}: keep must be one of {', '.join(KEPT)}, got {shown(experiment.keep)}")
 
 
 def _check_names(names: list[Any], what: str) -> None:

@@ -226,7 +226,7 @@ def test_a_run_that_is_killed_takes_no_other_with_it_and_goes_on_when_repeated(t
     output, code = end(process)
     assert code == 1
     assert f"{name}: the process was killed by SIGKILL" in output
-    assert "1 runs crashed" in output
+    assert "1 run crashed" in output
     assert len(list(tmp_path.glob("*/record.json"))) == 3
     output, code = sweep(tmp_path, *FOUR)
     assert code == 0, output
@@ -371,7 +371,7 @@ def test_what_hydra_refuses_is_not_reported_on(tmp_path):
     arguments = ["tiny", "--launcher", "nope", f"env.runs_dir={tmp_path}", "--results", f"{tmp_path}/results"]
     result = run("-m", "resnet_repro.sweep", *arguments)
     assert result.returncode == 1
-    assert "Could not find 'hydra/launcher/nope'" in result.stderr
+    assert "hydra/launcher=nope: there is no 'nope'" in result.stderr
     assert not (tmp_path / "results").exists()
 
 

@@ -75,14 +75,14 @@ def test_in_an_empty_folder_the_commands_know_what_is_packaged(run, tmp_path):
 
 
 def test_an_experiment_of_the_users_own_with_settings_of_their_own_is_swept_into_their_folder(run, site, project):
-    before = {path for path in site.rglob("*") if path.suffix != ".pyc"}
+    before = {path for path in site.rglob("*") if "__pycache__" not in path.parts}
     run("resnet-sweep", "mine", "env.wandb=disabled")
     with open(project / "results" / "mine" / "data" / "runs.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["data"], row["batch"], row["commit"]) == ("short", "32", "unknown")
     assert (project / "runs" / row["run_id"] / "record.json").is_file()
     assert (project / "results" / "mine" / "README.md").is_file()
-    assert {path for path in site.rglob("*") if path.suffix != ".pyc"} - before == set()
+    assert {path for path in site.rglob("*") if "__pycache__" not in path.parts} - before == set()
 
 
 AS_A_CELL = """
