@@ -60,13 +60,18 @@ def names(planned):
 COUNTS = {
     "tiny": 2 * 2 * 2,
     "degradation-digits": 2 * 4 * 5,
-    "degradation": 2 * 4 * 5 + 2 * 1 * 5,
-    "batchnorm": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "deep-digits": 2 * 2 * 8,
+    "equal-digits": (2 + 2 + 1 + 1) * 20,
+    "rate-digits": 2 * 4 * 8,
+    "steps-digits": (2 + 2 + 1) * 8,
+    "without-norm-digits": (2 + 2 + 3) * 12 + 2 * 8,
+    "degradation": 2 * 4 * 8 + 2 * 1 * 8,
+    "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
     "batchnorm-digits": 2 * 2 * 5 + 2 * 2 * 4 * 5,
-    "degradation-jpeg": 2 * 4 * 5 + 2 * 1 * 5,
-    "batchnorm-jpeg": 2 * 2 * 5 + 2 * 2 * 4 * 5,
-    "shortcut-scale-jpeg": 3 * 10 * 5,
-    "shortcut-scale": 3 * 10 * 5,
+    "degradation-jpeg": 2 * 4 * 8 + 2 * 1 * 8,
+    "batchnorm-jpeg": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
+    "shortcut-scale-jpeg": 3 * 10 * 8 + 8,
+    "shortcut-scale": 3 * 10 * 8 + 8,
     "shortcut-scale-digits": 2 * 10 * 5 + 6 * 5,
 }
 
@@ -88,7 +93,7 @@ def test_a_committed_experiment_has_as_many_runs_as_its_grid_says(name):
 def test_the_grid_of_degradation_is_the_one_of_the_paper():
     rows = [columns(p.run) for p in plan(load("degradation"))]
     cells = {(r["model"], r["depth"], r["seed"]) for r in rows}
-    assert cells == set(itertools.product(["plain", "resnet"], [20, 32, 44, 56, 110], range(5)))
+    assert cells == set(itertools.product(["plain", "resnet"], [20, 32, 44, 56, 110], range(8)))
     assert {r["warmup"] for r in rows if r["depth"] == 110} == {"error"}
     assert {r["warmup"] for r in rows if r["depth"] < 110} == {"none"}
 
