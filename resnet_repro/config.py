@@ -73,7 +73,7 @@ class Model:
     branch_scale: str = added(
         "0.2",
         choice(
-            "one", "half", "inverse_sqrt_blocks", "skipinit",
+            "one", "half", "rsqrt_blocks", "skipinit",
             help="s in y = s F(x) + λ x; skipinit: learned from 0",
         ),
     )  # fmt: skip

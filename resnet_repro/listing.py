@@ -24,7 +24,7 @@ UNFINISHED = ("running", "interrupted", "crashed", "unmeasured", "missing")
 """States (records.state) of a run that has no record yet, or lacks a measurement that is asked for."""
 
 STATES = ("finished", "diverged", "stuck", "failed", *UNFINISHED)
-RIGHT = ("seed", "seeds", "pack", "packs", "steps", "seconds", "seconds each", "runs", "step", *STATES)
+RIGHT = ("seed", "seeds", "pack", "packs", "steps", "seconds", "runs", "step", *STATES)
 """Columns of numbers."""
 
 
@@ -55,16 +55,22 @@ def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:
 
     planned: the experiment's own grid.
     """
-    table = titled("claim", "n", "region", "smallest effect", "found in")
+    table = titled("claim", "n", "region", "effect", "found")
     seeds = seeds_of(experiment, planned)
     for claim in experiment.claims:
         counts = [len(side) for side in seeds[claim.id]]
         n = " and ".join(dict.fromkeys(map(str, counts)))
-        effect = "not named" if claim.smallest_effect is None else f"{claim.smallest_effect:g}"
-        table.add_row(claim.id, n, f"{claim.region[0]:g} to {claim.region[1]:g}", effect, _found(claim, counts))
+        effect = "–" if claim.smallest_effect is None else f"{claim.smallest_effect:g}"
+        region = f"{claim.region[0]:g} to {claim.region[1]:g}".replace("inf", "∞")
+        table.add_row(claim.id, n, region, effect, _found(claim, counts))
     if experiment.claims:
         print()
         show(table)
+        print(
+            "effect: the smallest of interest, in the unit of the metric. found: in how many\n"
+            "sweeps it is; s: the largest standard deviation over seeds with which "
+            f"{100 * FOUND:.0f} % do."
+        )
 
 
 def _found(claim: Claim, counts: Sequence[int]) -> str:
@@ -72,8 +78,8 @@ def _found(claim: Claim, counts: Sequence[int]) -> str:
     if found is None:
         return ""
     if claim.metric in SHARES:
-        return f"{100 * found:.0f} % of sweeps"
-    return f"{100 * FOUND:.0f} % of sweeps, if the standard deviation over seeds is {found:.2g}"
+        return f"{100 * found:.0f} %"
+    return f"s {found:.2g}"
 
 
 def state(one: Planned) -> str:
@@ -100,13 +106,13 @@ def _cells(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str
         groups.setdefault(tuple(text(rows[one.id][k]) for k in by), []).append(one)
     there = occurring(states.values())
     steps = ["steps"] if len({one.run.optim.steps for one in planned}) > 1 and "steps" not in by else []
-    table = titled(*by, "seeds", *there, *(["packs"] if pack_of else []), *steps, "seconds each")
+    table = titled(*by, "seeds", *there, *(["packs"] if pack_of else []), *steps, "seconds")
     for cell, runs in groups.items():
         counts = Counter(states[one.id] for one in runs)
         found = [str(counts[name] or "-") for name in there]
         found += [ranges(pack_of[one.id] for one in runs)] if pack_of else []
         found += [str(runs[0].run.optim.steps)] if steps else []
-        table.add_row(*cell, ranges(one.run.seed for one in runs), *found, _seconds(runs, costs) or "not measured")
+        table.add_row(*cell, ranges(one.run.seed for one in runs), *found, _seconds(runs, costs) or "unknown")
     return table
 
 

@@ -83,6 +83,6 @@ def test_a_plan_says_how_many_seeds_decide_a_claim_and_how_often_they_find_its_s
     spec = Experiment("made-up", "?", "none", grid, asked, [])
     listing.claims(spec, planning.plan(spec))
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
-    assert rows[1] == ["most-fail", "8", "0.5", "to", "1", "0.4", "43", "%", "of", "sweeps"]  # 0.9 ** 8
-    assert rows[2][:7] == ["higher", "8", "0", "to", "inf", "5", "80"]
-    assert rows[3] == ["lower", "8", "-inf", "to", "0", "not", "named"]
+    assert rows[1] == ["most-fail", "8", "0.5", "to", "1", "0.4", "43", "%"]  # 0.9 ** 8
+    assert rows[2][:7] == ["higher", "8", "0", "to", "∞", "5", "s"]
+    assert rows[3] == ["lower", "8", "-∞", "to", "0", "–"]

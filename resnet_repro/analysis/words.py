@@ -68,7 +68,7 @@ VALUES = {
     "branch_scale": {
         "one": "1",
         "half": "0.5",
-        "inverse_sqrt_blocks": "1/√blocks",
+        "rsqrt_blocks": "1/√blocks",
         "skipinit": "learned from 0 (SkipInit)",
     },
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},

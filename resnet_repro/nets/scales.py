@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from resnet_repro.nets.checks import check_choice
 
-BRANCH_SCALES = ("one", "half", "inverse_sqrt_blocks", "skipinit")
+BRANCH_SCALES = ("one", "half", "rsqrt_blocks", "skipinit")
 
 
 class Scale(nn.Module):
@@ -29,7 +29,7 @@ def make_branch_scale(branch_scale: str, blocks: int) -> nn.Module:
 
     one: s = 1 (He et al. 2015).
     half: s = 1/2, as with λ = 1/2 in He et al. 2016 (arXiv:1603.05027, table 1, "constant scaling").
-    inverse_sqrt_blocks: s = blocks^-1/2, fixed: the variance grows by about (1 + 1 / blocks)^blocks < e (De and Smith).
+    rsqrt_blocks: s = blocks^-1/2, fixed: the variance grows by about (1 + 1 / blocks)^blocks < e (De and Smith).
     skipinit: s is a parameter of each block that starts at 0, so that every block starts as its shortcut (SkipInit,
         De and Smith). The network has that many parameters more.
 
@@ -38,5 +38,5 @@ def make_branch_scale(branch_scale: str, blocks: int) -> nn.Module:
     check_choice("branch_scale", branch_scale, BRANCH_SCALES)
     if branch_scale == "one":
         return nn.Identity()
-    start = {"half": 0.5, "inverse_sqrt_blocks": blocks**-0.5, "skipinit": 0.0}[branch_scale]
+    start = {"half": 0.5, "rsqrt_blocks": blocks**-0.5, "skipinit": 0.0}[branch_scale]
     return Scale(start, learned=branch_scale == "skipinit")

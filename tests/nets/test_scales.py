@@ -14,7 +14,7 @@ def net(depth=20, **options):
     return CifarNet(depth, **settings, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("branch_scale", "s"), [("half", 0.5), ("inverse_sqrt_blocks", 1 / 3), ("skipinit", 0)])
+@pytest.mark.parametrize(("branch_scale", "s"), [("half", 0.5), ("rsqrt_blocks", 1 / 3), ("skipinit", 0)])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_a_scaled_branch_is_one_whose_last_convolution_is_scaled(block, order, branch_scale, s):
@@ -47,4 +47,4 @@ def test_without_norm_the_signal_of_110_layers_explodes_unless_the_branch_is_sca
 
     assert growth("one") > 2**40
     assert growth("skipinit") <= 1
-    assert 1 / math.e < growth("inverse_sqrt_blocks") < math.e
+    assert 1 / math.e < growth("rsqrt_blocks") < math.e
