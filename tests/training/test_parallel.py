@@ -87,12 +87,6 @@ def test_two_ranks_of_64_train_as_one_process_of_128(trained, norm, by):
     assert curve(two, "test_error").keys() == {20, 40}
 
 
-def test_so_they_do_in_the_default_layout_within_its_larger_rounding(trained):
-    layout = ("env.channels_last=true", "optim.steps=10", "optim.milestones=[]")
-    one, two = trained("env.devices=1", *layout), trained("env.devices=2", *layout)
-    assert farthest(curve(one, "train_loss"), curve(two, "train_loss")) < 2e-6
-
-
 def test_the_two_batch_norms_are_told_apart(trained):
     whole = trained("env.devices=2", "model.ghost_batch=null", by=())
     halves = trained("env.devices=2", "model.ghost_batch=64", by=TORCHRUN)
