@@ -35,6 +35,11 @@ def choice(default: str, *others: str, help: str) -> Any:
     return field(default=default, metadata={"choices": (default, *others), "help": help})
 
 
+def choices(part: type, name: str) -> tuple[str, ...]:
+    """The values that a field of a part of `Run` can take."""
+    return next(leaf.metadata["choices"] for leaf in fields(part) if leaf.name == name)
+
+
 def number(default: float | int | None, low: float = -math.inf, high: float = math.inf, *, help: str) -> Any:
     """A finite number field with low <= value <= high; None stays None where the type allows it."""
     return field(default=default, metadata={"low": low, "high": high, "help": help})

@@ -8,7 +8,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from importlib.metadata import requires, version
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from packaging.requirements import Requirement
 
 from resnet_repro import machine, records, settings
-from resnet_repro.config import Model, Run
+from resnet_repro.config import Model, Run, choices
 from resnet_repro.places import command
 from resnet_repro.probes import numerics
 
@@ -142,17 +141,13 @@ def _cases(device: str) -> list[numerics.Case]:
     nets += [small | {"shortcut": shortcut, "width": width} for shortcut in "ABC" for width in (2, 4, 8, 16)]
     nets += [small | {"norm": norm} for norm in ("group", "none")] + [small | {"ghost_batch": 64}]
     nets += [small | {"shortcut_pad": "split"}, bottleneck | {"stride_on": "1x1"}]
-    nets += [bottleneck | {"order": order} for order in _choices("order")]
-    nets += [small | {"activation": activation} for activation in _choices("activation")]
-    nets += [small | {"branch_scale": scale} for scale in _choices("branch_scale")]
+    nets += [bottleneck | {"order": order} for order in choices(Model, "order")]
+    nets += [small | {"activation": activation} for activation in choices(Model, "activation")]
+    nets += [small | {"branch_scale": scale} for scale in choices(Model, "branch_scale")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]
     large: list[dict[str, Any]] = [{"depth": 18, "width": 8}, {"depth": 50, "width": 4, "block": "bottleneck"}]
     cases += [numerics.Case(net, "imagenet", 64, 32, device=device) for net in large]
     return [*cases, numerics.Case({"depth": 8}, size=32, device=device)]
-
-
-def _choices(name: str) -> tuple[str, ...]:
-    return next(leaf.metadata["choices"] for leaf in fields(Model) if leaf.name == name)
 
 
 def _device(run: Run) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from resnet_repro import documents, project
-from resnet_repro.config import ConfigError
+from resnet_repro.config import ConfigError, Measure, choices
 from resnet_repro.metrics import CURVES, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES
 from resnet_repro.probes import PROBES
 from resnet_repro.typed import nearest, problem, shown
@@ -41,7 +41,6 @@ Value = str | int | float | bool | None
 
 DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid", "profile")
 SCALES = ("square-root", "linear")
-KEPT = ("none", "net")
 FIGURE_SIZES = ("", "-column", "-slide")
 """What the files of a figure are called after its name: as wide as the text of a paper, as a column, for a slide."""
 
@@ -252,8 +251,8 @@ def _check_grid(grid: Any, path: Path) -> None:
 def _check_measured(experiment: Experiment, path: Path) -> None:
     if unknown := [probe for probe in experiment.probes if probe not in PROBES]:
         raise ConfigError(f"{path}: probes must be a list of {', '.join(PROBES)}, got {shown(unknown[0])}")
-    if experiment.keep not in KEPT:
-        raise ConfigError(f"{path}: keep must be one of {', '.join(KEPT)}, got {shown(experiment.keep)}")
+    if experiment.keep not in (kept := choices(Measure, "keep")):
+        raise ConfigError(f"{path}: keep must be one of {', '.join(kept)}, got {shown(experiment.keep)}")
 
 
 def _check_names(names: list[Any], what: str) -> None:

@@ -24,16 +24,13 @@ def on_kept_network(run: Run, place: Path) -> dict[str, Any] | None:
     record = records.read(place)
     if record is None or not _possible(run, record):
         return None
-    from resnet_repro import data
     from resnet_repro.training.engine import feed
     from resnet_repro.training.fit import set_up
     from resnet_repro.training.looks import Looks, due
-    from resnet_repro.training.network import build, load
+    from resnet_repro.training.network import build, data_sets, load
 
     device = set_up(run)
-    images = data.load(
-        run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download, stream=run.data.stream
-    )
+    (images,) = data_sets([run])
     looks = Looks(run, images, feed(run, images, device), device)
     missing = dict.fromkeys(records.lacking(record, run.measure), 0)
     last, points = record["steps_done"], records.read_points(place)

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -164,35 +163,24 @@ def follow(run: config.Run) -> None:
     place = records.folder(run, config.run_id(run))
     if run.optim.steps == 0 or records.complete(run, config.run_id(run)) is not None:
         return
-    from resnet_repro import data
     from resnet_repro.training.fit import fit
+    from resnet_repro.training.network import data_sets
     from resnet_repro.training.train_state import TrainState
 
-    images = data.load(
-        run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download, stream=run.data.stream
-    )
+    (images,) = data_sets([run])
     fit([TrainState(run, images, place)], lambda _: None)
 
 
 def _trained_here(started: Sequence[Started]) -> dict[str, dict[str, Any]]:
     """Trains the runs side by side in this process, and writes and returns their records, by name."""
-    from resnet_repro import data
     from resnet_repro.training.fit import fit
-    from resnet_repro.training.network import keep
+    from resnet_repro.training.network import data_sets, keep
     from resnet_repro.training.train_state import TrainState
 
-    @cache
-    def images(name: str, data_dir: str, split: str, download: bool, stream: bool) -> data.DataSet:
-        return data.load(name, Path(data_dir), split=split, download=download, stream=stream)
-
+    sets = data_sets([start.run for start in started])
     states = [
-        TrainState(
-            s.run,
-            images(s.run.data.name, s.run.env.data_dir, s.run.data.split, s.run.env.download, s.run.data.stream),
-            s.place,
-            s.metadata(),
-        )
-        for s in started
+        TrainState(start.run, images, start.place, start.metadata())
+        for start, images in zip(started, sets, strict=True)
     ]
     of = dict(zip(states, started, strict=True))
     finished = {}

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from resnet_repro.data.batches import Draws
 from resnet_repro.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -53,6 +54,11 @@ def measured(count: int, images: int | None) -> Tensor | None:
     if images is None or images >= count:
         return None
     return torch.randperm(count, generator=torch.Generator().manual_seed(1))[:images].sort().values
+
+
+def of_measured(draws: Draws, indices: Tensor | None) -> Draws:
+    """Of the draws of an epoch those of the images measured on, in their order; indices: see `measured`."""
+    return draws if indices is None else Draws(*(part[torch.isin(draws.order, indices)] for part in draws))
 
 
 def check_size(images: Tensor, size: int | None) -> None:

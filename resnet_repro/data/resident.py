@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resnet_repro.data.batches import Draws, epoch_draws, local_slice, steps_per_epoch
-from resnet_repro.data.feed import Batch, Batches, check_size, measured
+from resnet_repro.data.feed import Batch, Batches, check_size, measured, of_measured
 from resnet_repro.data.sets import Images
 from resnet_repro.data.transform import Transform
 
@@ -77,9 +77,7 @@ class Resident:
         return clean_batches(self.transform, images, labels, self.device, batch)
 
     def augmented(self, epoch: int) -> Batches:
-        drawn = self._drawn(epoch)
-        if self.measured is not None:
-            drawn = Draws(*(part[torch.isin(drawn.order, self.measured)] for part in drawn))
+        drawn = of_measured(self._drawn(epoch), self.measured)
         draws = Draws(*(part.to(self.device) for part in drawn))
         size = AT_ONCE[self.device.type]
 

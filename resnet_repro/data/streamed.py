@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnet_repro.data.batches import Draws, batch_slice, epoch_draws, local_slice, steps_per_epoch
-from resnet_repro.data.feed import Batch, Batches, check_size, measured
+from resnet_repro.data.feed import Batch, Batches, check_size, measured, of_measured
 from resnet_repro.data.sets import ImageFiles
 from resnet_repro.data.transform import Transform
 from resnet_repro.data.views import Draw, View
@@ -95,9 +95,7 @@ class Streamed:
         return one_pass
 
     def augmented(self, epoch: int) -> Batches:
-        drawn = self._drawn(epoch)
-        if self.measured is not None:
-            drawn = Draws(*(part[torch.isin(drawn.order, self.measured)] for part in drawn))
+        drawn = of_measured(self._drawn(epoch), self.measured)
 
         def one_pass() -> Iterator[Batch]:
             for images, items in self._read("train", _cut(_items(epoch, drawn), AT_ONCE[self.device.type])):

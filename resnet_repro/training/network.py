@@ -1,6 +1,8 @@
-"""The network of a run: built from its settings, and kept with its parameters once it is trained."""
+"""The network of a run, built from its settings and kept once it is trained; and the data set it is trained on."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,20 @@ from torch import nn
 from resnet_repro import records
 from resnet_repro.config import Run
 from resnet_repro.data import DataSet
+from resnet_repro.data import load as load_data
 from resnet_repro.nets import NETWORKS, CifarNet
+
+
+def data_sets(runs: Sequence[Run]) -> list[DataSet]:
+    """The data set of each run; those of one set share it. Raises as `data.load` does."""
+    load_once = cache(load_data)
+    return [
+        load_once(
+            run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download,
+            stream=run.data.stream,
+        )
+        for run in runs
+    ]  # fmt: skip
 
 
 def build(run: Run, images: DataSet) -> CifarNet:
