@@ -111,13 +111,14 @@ def shown(
         display.where = where
         run = _show_live if display.live else _show_lines
         thread = threading.Thread(target=run, args=(display,), daemon=True)
-        thread.start()
         try:
+            thread.start()  # Ctrl-C may come before it returns
             with _caught(display) if display.live else ExitStack():
                 yield display
         finally:
             display.stop.set()
-            thread.join()
+            if thread.is_alive():
+                thread.join()
             if display.live:
                 _show_last(display, report_follows)
 
