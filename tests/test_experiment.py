@@ -59,7 +59,7 @@ def names(planned):
 # Products counted by hand.
 COUNTS = {
     "tiny": 2 * 2 * 2,
-    "degradation-digits": 2 * 4 * 5,
+    "degradation-digits": 2 * 3 * 8,
     "deep-digits": 2 * 2 * 8,
     "equal-digits": (2 + 2 + 1 + 1) * 20,
     "rate-digits": 2 * 4 * 8,
@@ -67,12 +67,12 @@ COUNTS = {
     "without-norm-digits": (2 + 2 + 3) * 12 + 2 * 8,
     "degradation": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
-    "batchnorm-digits": 2 * 2 * 5 + 2 * 2 * 4 * 5,
+    "batchnorm-digits": (2 * 4 + 4 + 1 + 2 * 4 + 4 + 1 + 4) * 8,
     "degradation-jpeg": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm-jpeg": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
     "shortcut-scale-jpeg": 3 * 10 * 8 + 8,
     "shortcut-scale": 3 * 10 * 8 + 8,
-    "shortcut-scale-digits": 2 * 10 * 5 + 6 * 5,
+    "shortcut-scale-digits": 2 * 9 * 8 + 8 + 6 * 8,
 }
 
 
