@@ -239,7 +239,7 @@ KINDS = [
 @pytest.mark.parametrize("figure", KINDS, ids=["curves", "depth", "long words"])
 def test_all_words_are_inside_the_figure_and_as_large_as_a_paper_needs(measure, figure, size):
     measured, _ = measure({"model": ["plain", "resnet"], "model.depth": [20, 56, 110], "seed": SEEDS}, by_seed)
-    kind = figures.KINDS[figure.draw]
+    kind = figures.drawing(figure)
     with style.style(size):
         drawing = kind.draw(figure, figures.numbers(figure, measured), measured, size)
         words = written(drawing)
