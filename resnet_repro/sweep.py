@@ -110,7 +110,7 @@ def _train_through_hydra(overrides: Sequence[str]) -> None:
     with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        hydra.multirun("config", train.main, list(overrides))
+        hydra.multirun("config", train.main, ["hydra.mode=MULTIRUN", *overrides])
 
 
 def _say_if_other_runs(spec: Experiment, planned: Sequence[Planned]) -> None:
