@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from resnet_repro import mirror, records
+from resnet_repro import records
+from resnet_repro.mirror.points import logged
 
 MARK = "RESNET_REPRO_CHAOS"
 """A variable that every process of a sweep inherits, whoever its parent is now."""
@@ -68,7 +69,7 @@ def wandb_steps(place: Path) -> tuple[int, int]:
     written = Counter(
         (point["step"], metric, str(float(value)))
         for path in place.parent.glob(f"wandb/offline-run-*-{place.name}/*.wandb")
-        for point in mirror.logged(path) or []
+        for point in logged(path) or []
         for metric, value in point.items()
         if metric != "step"
     )

@@ -42,7 +42,8 @@ class ExperimentSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Trains the missing runs. Raises SystemExit when some crashed, after listing them, or for a user's error."""
-        from resnet_repro import drive, errors, experiment, grammar, planning
+        from resnet_repro import errors, experiment, grammar, planning
+        from resnet_repro.jobs import drive
 
         with errors.told():
             if self.experiment is None:

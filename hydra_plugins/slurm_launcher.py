@@ -1,6 +1,6 @@
 """Hydra's launcher for a Slurm cluster: one job array, one job per run or per pack of runs, through submitit.
 
-It submits and returns; the sweep watches the run folders and Slurm's queue (resnet_repro/slurm.py), so a job that is
+It submits and returns; the sweep watches the run folders and Slurm's queue (jobs/slurm.py), so a job that is
 killed takes no other with it, and a sweep that is started again finds its jobs. The options' meanings stand in
 conf/hydra/launcher/slurm.yaml.
 """
@@ -64,7 +64,7 @@ class SlurmLauncher(Launcher):
 
     def launch_packs(self, packs: Sequence[Sequence[Sequence[str]]], initial_job_idx: int) -> list[JobReturn]:
         """Submits a job for each pack, given by the overrides of its runs; otherwise as `launch`."""
-        from resnet_repro import slurm
+        from resnet_repro.jobs import slurm
 
         jobs = self._submitted([[list(overrides) for overrides in pack] for pack in packs])
         for pack, job in zip(packs, jobs, strict=True):
@@ -81,7 +81,7 @@ class SlurmLauncher(Launcher):
             import submitit
         except ImportError as error:
             raise UserError("the Slurm launchers need submitit: pip install 'resnet-repro[slurm]'") from error
-        from resnet_repro import slurm
+        from resnet_repro.jobs import slurm
 
         names = {"timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "nodes"}
         given = {k: v for k, v in self.options.items() if v not in (None, 0)}  # no GPUs: do not mention them

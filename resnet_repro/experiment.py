@@ -39,7 +39,15 @@ LONGEST_NAME = 200
 Value = str | int | float | bool | None
 """One value of a setting or of a column."""
 
-DRAWINGS = ("learning_curves", "error_by_depth", "error_by_scale", "norm_grid", "profile")
+DRAWINGS = {
+    "learning_curves": "learning_curves",
+    "error_by_depth": "seed_errors",
+    "error_by_scale": "seed_errors",
+    "norm_grid": "seed_errors",
+    "profile": "profile",
+}
+"""What a figure may draw, each with its module in analysis/figures/, which has its title, checks, numbers and picture.
+"""
 SCALES = ("square-root", "linear")
 FIGURE_SIZES = ("", "-column", "-slide")
 """What the files of a figure are called after its name: as wide as the text of a paper, as a column, for a slide."""

@@ -14,8 +14,8 @@ from resnet_repro.analysis.frames import text
 from resnet_repro.config import columns
 from resnet_repro.costs import Costs, estimate, runs_in_words
 from resnet_repro.experiment import Claim, Experiment
+from resnet_repro.jobs.packs import packs
 from resnet_repro.metrics import SHARES
-from resnet_repro.packs import packs
 from resnet_repro.planning import Planned, in_order, seeds_of
 from resnet_repro.power import FOUND, power
 from resnet_repro.progress.grid import distinguishing

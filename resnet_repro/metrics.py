@@ -60,8 +60,20 @@ def _share(name: str, words: str) -> Quantity:
     return Quantity(name, words, "", "share", 0, 1, "runs", name)
 
 
+LAYER = "layer, from the input"
+LAG = "lag, steps of 1/255 of the line"
+
+
+def _correlation(name: str, words: str, head: str, subhead: str, x: str = "") -> Quantity:
+    return Quantity(name, words, "", "value", -1, 1, head, subhead, x=x)
+
+
 def _per_layer(name: str, words: str, head: str, subhead: str) -> Quantity:
-    return Quantity(name, words, "", "value", 0, math.inf, head, subhead, x="layer", log=True)
+    return Quantity(name, words, "", "value", 0, math.inf, head, subhead, x=LAYER, log=True)
+
+
+def _summary(name: str, of: str, words: str, low: float, high: float) -> Quantity:
+    return Quantity(name, words, "", "value", low, high, words.split(",", maxsplit=1)[0], of=of)
 
 
 TRAINING = "training error"
@@ -101,6 +113,70 @@ QUANTITIES = {
             "gradient_norm_weight", "norm of the gradient by the weight of the layer", "gradient norm", "by weight"
         ),
         _per_layer("output_rms", "output of the layer, root mean square", "output", "RMS"),
+        _correlation(
+            "gradient_acf", "autocorrelation of the gradient along a line of inputs", "gradient", "autocorrelation", LAG
+        ),
+        _correlation(
+            "gradient_acf_images",
+            "autocorrelation of the gradient along a line of inputs (batch-norm statistics of images)",
+            "gradient",
+            "autocorrelation, image statistics",
+            LAG,
+        ),
+        _correlation("output_cosine", "cosine of the outputs for two images, mean", "cosine", "of outputs", LAYER),
+        Quantity(
+            "output_rank",
+            "effective dimension of the outputs over images",
+            "",
+            "value",
+            1,
+            math.inf,
+            "output",
+            "dimension",
+            x=LAYER,
+            log=True,
+        ),
+        Quantity(
+            "jacobian_singular_value",
+            "singular value of the Jacobian of the features by the image",
+            "",
+            "value",
+            0,
+            math.inf,
+            "Jacobian",
+            "singular value",
+            x="singular value, from the largest",
+            log=True,
+        ),
+        _summary("gradient_acf_1", "gradient_acf", "autocorrelation at lag 1, before the first step", -1, 1),
+        _summary(
+            "gradient_acf_images_1",
+            "gradient_acf_images",
+            "autocorrelation at lag 1 (batch-norm statistics of images), before the first step",
+            -1,
+            1,
+        ),
+        _summary(
+            "output_cosine_last",
+            "output_cosine",
+            "cosine of the outputs of the last convolution for two images, before the first step",
+            -1,
+            1,
+        ),
+        _summary(
+            "output_rank_last",
+            "output_rank",
+            "effective dimension of the outputs of the last convolution, before the first step",
+            1,
+            math.inf,
+        ),
+        _summary(
+            "jacobian_rank",
+            "jacobian_singular_value",
+            "effective dimension of the Jacobian of the features, before the first step",
+            1,
+            math.inf,
+        ),
         Quantity(
             "gradient_slope",
             "slope of log10 of the gradient by the output, before the first step",

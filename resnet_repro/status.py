@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from rich.table import Table
 
-from resnet_repro import experiment, listing, planning, records, slurm
+from resnet_repro import experiment, listing, planning, records
+from resnet_repro.jobs import slurm
 from resnet_repro.listing import STATES, UNFINISHED
 from resnet_repro.places import command
 from resnet_repro.planning import Planned

@@ -14,6 +14,9 @@ from os import EX_TEMPFAIL
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
 import resnet_repro
 from resnet_repro import (
     costs,
@@ -31,11 +34,11 @@ from resnet_repro import (
 )
 from resnet_repro.collect import collect_runs, mixture_in
 from resnet_repro.config import ConfigError
-from resnet_repro.drive import RunsCrashed
 from resnet_repro.experiment import Experiment
+from resnet_repro.jobs.drive import RunsCrashed
 from resnet_repro.places import command
 from resnet_repro.planning import Planned
-from resnet_repro.project import LOCAL
+from resnet_repro.project import CONF, LOCAL
 
 LONGEST = 1_000_000
 """Minutes that a sweep can be given at most, about two years: a timer holds no more."""
@@ -84,11 +87,10 @@ def sweep(
         terminal.say(line)
     _say_if_other_runs(spec, planned)
     sweeper = [f"hydra.sweeper.experiment={spec.id}", f"hydra.sweeper.results={planning.override_text(str(results))}"]
-    sys.argv = [train.__name__, "-m", *sweeper, f"hydra/launcher={launcher}", *overrides]
     code = 0
     try:
         with limited(minutes), running.told(spec.id, overrides, Path(planned[0].run.env.runs_dir)):
-            train.main()
+            _train_through_hydra([*sweeper, f"hydra/launcher={launcher}", *overrides])
     except RunsCrashed:
         code = 1
     except TimeIsUp:
@@ -101,6 +103,14 @@ def sweep(
         _say_how_to_follow(spec, overrides)
         return 0
     return collect_and_report(spec, planned, results) or code
+
+
+def _train_through_hydra(overrides: Sequence[str]) -> None:
+    """What `train -m OVERRIDES` does: Hydra sets up the launcher, and our sweeper gives it the missing runs."""
+    with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.multirun("config", train.main, ["hydra.mode=MULTIRUN", *overrides])
 
 
 def _say_if_other_runs(spec: Experiment, planned: Sequence[Planned]) -> None:

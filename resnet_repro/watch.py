@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from resnet_repro import experiment, planning, progress, running, slurm
+from resnet_repro import experiment, planning, progress, running
 from resnet_repro.errors import UserError
+from resnet_repro.jobs import slurm
 from resnet_repro.places import command
 
 DEFAULT = "degradation-digits"

@@ -64,6 +64,8 @@ COUNTS = {
     "equal-digits": (2 + 2 + 1 + 1) * 20,
     "rate-digits": 2 * 4 * 8,
     "steps-digits": (2 + 2 + 1) * 8,
+    "shattered-gradients-digits": (2 * 4 + 2 * 4 + 3 + 2) * 20,
+    "spectrum-digits": (2 * 4 + 2 * 4) * 20,
     "without-norm-digits": (2 + 2 + 3) * 12 + 2 * 8,
     "degradation": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from resnet_repro import inputs, records, sources
 from resnet_repro.config import run_id
-from resnet_repro.drive import RunsCrashed, train_missing
 from resnet_repro.errors import UserError, sentence
+from resnet_repro.jobs.drive import RunsCrashed, train_missing
 from resnet_repro.planning import Planned
 from resnet_repro.settings import compose
 from resnet_repro.train import train, train_pack

@@ -27,6 +27,7 @@ METRICS = {"train_error_clean": 1.5, "test_error": 12.25, "train_loss": None}
 SWEEP = f"""
 import sys, time
 sys.path.insert(0, {str(HERE)!r})
+from resnet_repro.mirror.runs import POLL_SECONDS
 from test_mirror import finish, get, make_plans, mirror, reach, settle
 planned = make_plans(sys.argv[1], sys.argv[2])
 with mirror.following(planned, patience=float(sys.argv[3])):
@@ -349,7 +350,7 @@ def test_ctrl_c_is_for_the_sweep_alone(tmp_path, plans):
 
 
 def test_a_mirror_that_is_killed_stops_no_sweep_and_the_next_one_goes_on(tmp_path, plans):
-    body = "reach(planned[0], 100); settle(planned[0], 100); time.sleep(2 * mirror.POLL_SECONDS); import os, signal; "
+    body = "reach(planned[0], 100); settle(planned[0], 100); time.sleep(2 * POLL_SECONDS); import os, signal; "
     body += "from test_mirror import children; [os.kill(p, signal.SIGKILL) for p in children(os.getpid())]; "
     body += "time.sleep(0.5); finish(planned[0], 100)"
     said = sweep(tmp_path / "runs", "offline", body)

@@ -4,7 +4,7 @@ import pytest
 
 from resnet_repro.config import ConfigError, cost
 from resnet_repro.experiment import load
-from resnet_repro.packs import SIZE, packs
+from resnet_repro.jobs.packs import SIZE, packs
 from resnet_repro.planning import in_order, plan
 from resnet_repro.settings import compose
 

@@ -149,6 +149,9 @@ def test_a_run_of_no_steps_can_be_watched(tmp_path):
     (plan,) = expand([[["optim.steps=0", f"env.runs_dir={tmp_path}"]]])
     with records.lock(place(plan)):
         assert running(Watch([plan]).look()) == [(plan.id, 0.0)]
+        began, later = iter([0.0]), 100.0
+        watch = Watch([plan], priced([plan], [0.0]), at_once=1, clock=lambda: next(began, later))
+        assert [watch.look().left for _ in range(2)] == [0.0, 0.0]
     finish(plan)
     assert Watch([plan]).look().work == 1.0
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import planning, records, slurm
+from resnet_repro import planning, records
+from resnet_repro.jobs import slurm
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro import drive, records
+from resnet_repro import records
+from resnet_repro.jobs import drive
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[2]", "optim.steps=4", "model=plain")
 QUIET = ("probes.curve_every=4", "probes.eval_every=4", "env.wandb=disabled")

@@ -173,6 +173,8 @@ def test_a_sweep_of_an_experiment_collects_and_reports(tmp_path):
     assert "2 runs: 0 finished already, 2 to train" in output
     assert "2 runs collected" in output
     assert "6 of its runs are missing" in output
+    assert "1/1 run done" not in output  # a job prints into its run's folder
+    assert all((place / "log.txt").exists() for place in places(tmp_path / "runs"))
     files = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
     assert {"README.md", "runs.csv", "curves.png"} <= {path.name for path in files}
     spec = experiment.load("tiny")

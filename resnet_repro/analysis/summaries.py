@@ -27,7 +27,39 @@ def gradient_slope(points: "pd.DataFrame") -> float:
     return 100 * statistics.linear_regression(list(start["x"]), [math.log10(value) for value in start["value"]]).slope
 
 
-SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {"gradient_slope": gradient_slope}
+def _at_start(points: "pd.DataFrame") -> list[float]:
+    """The values before the first step, in the order of x."""
+    return list(points[points["step"] == 0].sort_values("x")["value"])
+
+
+def first(points: "pd.DataFrame") -> float:
+    """The value at the lowest x, before the first step."""
+    return next(iter(_at_start(points)), math.nan)
+
+
+def last_convolution(points: "pd.DataFrame") -> float:
+    """The value at the last layer but one, before the first step: the last layer is the linear one."""
+    values = _at_start(points)
+    return values[-2] if len(values) > 1 else math.nan
+
+
+def effective_dimension(points: "pd.DataFrame") -> float:
+    """(sum s^2)^2 / sum s^4 over the singular values s before the first step: how many directions are kept.
+
+    It is n of n where all are equal, 1 where one is far above all others.
+    """
+    squares = [value**2 for value in _at_start(points)]
+    return sum(squares) ** 2 / total if (total := sum(square**2 for square in squares)) else math.nan
+
+
+SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
+    "gradient_slope": gradient_slope,
+    "gradient_acf_1": first,
+    "gradient_acf_images_1": first,
+    "output_cosine_last": last_convolution,
+    "output_rank_last": last_convolution,
+    "jacobian_rank": effective_dimension,
+}
 
 
 def summarised(runs: "pd.DataFrame", points: "pd.DataFrame") -> "pd.DataFrame":

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from resnet_repro.data import Feed
 
@@ -33,3 +34,13 @@ def fixed_batch(feed: Feed, size: int, *, bf16: bool) -> Batch:
         if sum(map(len, labels)) >= size:
             break
     return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16)
+
+
+def with_statistics_of(images: Tensor, net: nn.Module) -> nn.Module:
+    """The network itself, in evaluation mode, with the statistics of [B, C, H, W] images in its batch norms.
+
+    It then computes for each image what it does in training mode with these images as the batch, but for B / (B - 1) in
+    the variances, and no output depends on another image.
+    """
+    update_bn([images], net)
+    return net.eval()

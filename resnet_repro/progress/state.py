@@ -104,7 +104,8 @@ class Watch:
         if not self.in_seconds and (gained <= 0 or elapsed <= 3):
             return None
         prior = min(PRIOR_SECONDS, sum(self.weights) / slots / 10) if self.in_seconds else 0.0
-        pace = (elapsed + prior) / (gained / slots + prior) if gained > 0 or elapsed > 3 else 1.0
+        expected = gained / slots + prior
+        pace = (elapsed + prior) / expected if expected > 0 and (gained > 0 or elapsed > 3) else 1.0
         for seen, seconds in zip(runs, rest, strict=True):
             seen.left = seconds * pace if seen.active else None
         begun = sorted((s for seen, s in zip(runs, rest, strict=True) if seen.active), reverse=True)

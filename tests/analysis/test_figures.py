@@ -232,14 +232,15 @@ KINDS = [
     Figure("f", "learning_curves", ["train_error_running", "test_error"], panel="model", hue="depth"),
     Figure("f", "error_by_depth", ["train_error_clean", "test_error"]),
     Figure("f", "error_by_depth", ["train_error_clean", "train_error_running"], hue="depth", panel="model"),
+    Figure("f", "error_by_depth", ["train_error_clean"], hue="lr", where={"model": "plain"}),
 ]
 
 
 @pytest.mark.parametrize("size", style.SIZES, ids=lambda size: size.suffix or "text")
-@pytest.mark.parametrize("figure", KINDS, ids=["curves", "depth", "long words"])
+@pytest.mark.parametrize("figure", KINDS, ids=["curves", "depth", "long words", "rates"])
 def test_all_words_are_inside_the_figure_and_as_large_as_a_paper_needs(measure, figure, size):
     measured, _ = measure({"model": ["plain", "resnet"], "model.depth": [20, 56, 110], "seed": SEEDS}, by_seed)
-    kind = figures.KINDS[figure.draw]
+    kind = figures.drawing(figure)
     with style.style(size):
         drawing = kind.draw(figure, figures.numbers(figure, measured), measured, size)
         words = written(drawing)

@@ -142,7 +142,7 @@ def test_what_is_the_users_to_mend_in_a_rank_is_told_in_a_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-NODE = "from resnet_repro.slurm import job; job([__import__('sys').argv[1:]])"
+NODE = "from resnet_repro.jobs.slurm import job; job([__import__('sys').argv[1:]])"
 
 
 def test_slurms_tasks_on_two_nodes_find_each_other(trained, tmp_path):

@@ -1,14 +1,15 @@
 """Figures of the measurements: each is computed as a frame of the numbers drawn, then drawn from that frame."""
 
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from resnet_repro.analysis.figures import learning_curves, profile, seed_errors, style
+from resnet_repro.analysis.figures import seed_errors, style
 from resnet_repro.analysis.frames import Measured, cells, varying
 from resnet_repro.analysis.typeset import escape
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Figure
+from resnet_repro.experiment import DRAWINGS, Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +28,8 @@ def render(figure: Figure, measured: Measured, folder: Path) -> str:
     drawn.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n")
     for size in style.SIZES:
         with style.style(size):
-            style.save(_kind(figure).draw(figure, drawn, measured, size), folder, figure.name, size)
-    caption = _kind(figure).caption(figure, drawn, measured)
+            style.save(drawing(figure).draw(figure, drawn, measured, size), folder, figure.name, size)
+    caption = drawing(figure).caption(figure, drawn, measured)
     # The percent sign takes the line's end, which would be a space in \caption{\protect\input{<name>.caption}}.
     (folder / f"{figure.name}.caption.tex").write_text(f"{escape(caption)}%\n", encoding="utf-8")
     return str(caption)
@@ -44,7 +45,7 @@ def draw(figure: Figure, measured: Measured, suffix: str) -> "Picture":
         raise UserError(f"figure {figure.name!r} is not drawn: no run has measured {', '.join(absent)}")
     size = next(size for size in style.SIZES if size.suffix == suffix)
     with style.style(size):
-        picture = _kind(figure).draw(figure, drawn, measured, size)
+        picture = drawing(figure).draw(figure, drawn, measured, size)
         picture.draw_without_rendering()  # ticks are made, and take the style, when they are drawn first
     return picture
 
@@ -54,7 +55,7 @@ def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
 
     Raises UserError for a figure that names a column there is not, or would average over anything but seeds.
     """
-    kind = _kind(figure)
+    kind = drawing(figure)
     runs = measured.select(figure.where)
     runs = runs[runs["measured"]]
     kind.check(figure)
@@ -65,17 +66,14 @@ def numbers(figure: Figure, measured: Measured) -> "pd.DataFrame":
     return kind.compute(figure, measured, runs)
 
 
-KINDS = {name: module for module in (learning_curves, seed_errors, profile) for name in module.TITLES}
-"""The module of each drawing, which owns its name, title and checks."""
-
-
-def _kind(figure: Figure) -> ModuleType:
-    return KINDS[figure.draw]
+def drawing(figure: Figure) -> ModuleType:
+    """The module of the figure's drawing."""
+    return import_module(f"{__name__}.{DRAWINGS[figure.draw]}")
 
 
 def title(figure: Figure, measured: Measured) -> str:
     """The figure's title with the data set's name, for a page."""
-    return style.title(figure, measured, _kind(figure).TITLES)
+    return style.title(figure, measured, drawing(figure).TITLES)
 
 
 def _check_columns(figure: Figure, measured: Measured, keys: list[str]) -> None:

@@ -76,7 +76,7 @@ def _words(figure: Figure, inside: list[dict[str, Any]], hues: list[Any]) -> lay
     return layout.Words(
         titles=[", ".join(words.named(k, v) for k, v in panel.items()) for panel in inside],
         y=[y] * len(inside),
-        x=f"{QUANTITIES[figure.y[0]].x}, from the input",
+        x=QUANTITIES[figure.y[0]].x,
         ends=[style.label(figure.hue, value) for value in hues],
         heading=style.heading(figure.hue),
     )

@@ -73,7 +73,8 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
     for metric in figure.y:
         for _, group in cells(runs.dropna(subset=[metric]), keys(figure)):
             e = mean_of(metric, group[metric].tolist())
-            dots = group[[*keys(figure), "lr", "seed", metric, "failed", "diverged"]].rename(columns={metric: "value"})
+            columns = dict.fromkeys([*keys(figure), "lr", "seed", metric, "failed", "diverged"])
+            dots = group[list(columns)].rename(columns={metric: "value"})
             parts.append(dots.assign(metric=metric, mean=e.value, low=e.low, high=e.high, n=e.n))
     if not parts:
         return pd.DataFrame(columns=["metric"])

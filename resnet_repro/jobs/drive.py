@@ -15,19 +15,18 @@ from hydra.plugins.launcher import Launcher
 from resnet_repro import (
     inputs,
     mirror,
-    packs,
     pictures,
     places,
     planning,
     progress,
     records,
-    slurm,
     terminal,
     train,
 )
 from resnet_repro.costs import runs_in_words
 from resnet_repro.errors import sentence
 from resnet_repro.experiment import Experiment
+from resnet_repro.jobs import packs, slurm
 from resnet_repro.planning import Planned
 
 LOG_LINES = 12

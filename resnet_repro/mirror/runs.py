@@ -1,106 +1,22 @@
-"""Weights & Biases shows the runs; the run folders are the truth.
-
-One process of its own follows the folders of a sweep and repeats what appears there to W&B: config, points,
-summary, group = experiment, tags, and the run's id, so that a resumed run goes on as the same W&B run. Training
-never talks to W&B, so no missing key, broken network or failing server can stop or slow it.
-"""
+"""The process that mirrors runs: which W&B runs are open, and how far each run folder has been repeated."""
 
 import json
-import math
 import os
 import select
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from resnet_repro import records
-from resnet_repro.config import Measure, columns
-from resnet_repro.errors import command
-from resnet_repro.planning import Planned
+from resnet_repro.config import Measure
+from resnet_repro.mirror import say
+from resnet_repro.mirror.points import by_step, logged
 
 POLL_SECONDS = 1.0
 NOTHING = -1
 """The step that a mirror has reached which has not mirrored any."""
-PATIENCE = 30.0
-"""Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
-
-# On the side of training ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def following(planned: Sequence[Planned], patience: float = PATIENCE) -> Iterator[None]:
-    """Mirrors these runs to W&B while the body runs, and what is left at its end. Does nothing when disabled.
-
-    Returns at most 2 * patience + 30 seconds after the body. Whatever happens to the mirror, nothing is raised here.
-    """
-    if not planned or planned[0].run.env.wandb == "disabled":
-        yield
-        return
-    log = Path(planned[0].run.env.runs_dir) / "wandb" / "mirror.log"
-    process = _start(planned, patience, log)
-    try:
-        yield
-    finally:
-        _wait(process, patience, log)
-
-
-def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess.Popen:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s.
-    environment = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false", **os.environ}
-    with open(log, "a", encoding="utf-8") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "resnet_repro.mirror"],
-            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment,
-            start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
-        )  # fmt: skip
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it died at once; _wait says so
-        process.stdin.write(json.dumps(_task(planned, patience)) + "\n")
-        process.stdin.flush()
-    return process
-
-
-def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
-    """What the mirror has to know: where W&B's files go and how, and of each run its id, folder and settings."""
-    env = planned[0].run.env
-    jobs = [
-        {
-            "id": plan.id,
-            "place": str(records.folder(plan.run, plan.id)),
-            "config": columns(plan.run),
-            "measure": asdict(plan.run.measure),
-        }
-        for plan in planned
-    ]
-    keys = {"runs_dir": env.runs_dir, "mode": env.wandb, "project": env.wandb_project, "group": env.group}
-    return {**keys, "patience": patience, "jobs": jobs}
-
-
-def _wait(process: subprocess.Popen, patience: float, log: Path) -> None:
-    """Tells the mirror, by the end of its input, that training is over, and waits for it, though not forever."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    try:
-        code = process.wait(timeout=2 * patience + 30)
-    except subprocess.TimeoutExpired:
-        _say("the rest is handed over in the background")
-    else:
-        if code != 0:
-            _say(f"mirroring stopped early, {log} says why; the same command goes on with it")
-
-
-def _say(message: str) -> None:
-    print(f"W&B: {message}", flush=True)
-
-
-# The mirror, a process of its own ------------------------------------------------------------------------------
 
 
 class Session:
@@ -163,7 +79,7 @@ class Session:
         self.runs.clear()
         wandb.teardown()  # ends the open runs, all at once; W&B would not open them again otherwise
         sync = f"wandb sync --include-online {self.task['runs_dir']}/wandb/*run-*"
-        _say(f"online does not work ({why}). Training goes on, and its mirror offline; `{sync}` uploads it later.")
+        say(f"online does not work ({why}). Training goes on, and its mirror offline; `{sync}` uploads it later.")
 
 
 class Follower:
@@ -191,8 +107,8 @@ class Follower:
             return
         run = session.run(self.job, resume=self.step != NOTHING)
         self._note_file(os.path.relpath(run.settings.sync_file, self.place))
-        for step, logged in steps.items():
-            run.log(logged)
+        for step, values in steps.items():
+            run.log(values)
             self.step = step
         if record is not None:
             final = record["metrics"] | {k: record[k] for k in ("status", "parameters", "diverged_step")}
@@ -205,7 +121,7 @@ class Follower:
 
     def _new_steps(self, points: Sequence[records.Point], whole: bool) -> dict[int, dict[str, Any]]:
         """What to log of each step that is new; not yet the last one while it may be half written."""
-        steps = {step: logged for step, logged in _by_step(points).items() if step > self.step}
+        steps = {step: values for step, values in by_step(points).items() if step > self.step}
         if steps and not whole and len(points) != self.seen:
             del steps[max(steps)]
         self.seen = len(points)
@@ -257,54 +173,6 @@ class Follower:
         self.lock.close()
 
 
-def _by_step(points: Sequence[records.Point]) -> dict[int, dict[str, Any]]:
-    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`; of a metric with an axis `_profile`."""
-    steps: dict[int, dict[str, Any]] = {}
-    for step, metric, x, _, value in points:
-        logged = steps.setdefault(step, {"step": step})
-        if x is None:
-            logged[metric] = value
-        else:
-            logged.setdefault(metric, []).append(value)
-    return {
-        step: {k: _profile(v) if isinstance(v, list) else v for k, v in logged.items()}
-        for step, logged in steps.items()
-    }
-
-
-def _profile(values: Sequence[float]) -> Any:
-    """A histogram with a bin for each layer, as high as the value there: W&B then shows the profile over the steps.
-
-    What is no number is drawn as 0; of more layers than W&B has bins, every second, third, ...
-    """
-    import numpy as np
-    import wandb
-
-    stride = -(-len(values) // wandb.Histogram.MAX_LENGTH)
-    heights = [value if math.isfinite(value) else 0.0 for value in values[::stride]]
-    return wandb.Histogram(np_histogram=(np.array(heights), np.arange(len(heights) + 1) * stride + 1))
-
-
-def logged(path: Path) -> list[dict[str, Any]] | None:
-    """The points in a file of W&B's, the newest last, a beginning of what was to be logged to it; None: unreadable."""
-    from wandb.util import get_core_path
-
-    # What `wandb leet inspect --json` calls, which takes a second to start.
-    reader = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file"]
-    done = subprocess.run(
-        [*reader, str(path), str(path.parent)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        return None
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    items = [record["history"]["item"] for record in found if record["type"] == "history"]
-    return [{k: v for k, v in item.items() if not k.startswith("_")} for item in items]
-
-
 def follow(task: dict[str, Any], ended: IO[str]) -> None:
     """Follows the runs' folders until `ended` is at its end and all that is there has been repeated."""
     session = Session(task)
@@ -321,7 +189,3 @@ def _at_end(stream: IO[str]) -> bool:
     """Waits up to a poll interval for the stream's end."""
     readable, _, _ = select.select([stream], [], [], POLL_SECONDS)
     return bool(readable) and not stream.readline()
-
-
-if __name__ == "__main__":
-    command(lambda: follow(json.loads(sys.stdin.readline()), sys.stdin))

@@ -1,0 +1,96 @@
+"""Weights & Biases shows the runs; the run folders are the truth.
+
+One process of its own (`python -m resnet_repro.mirror`) follows the folders of a sweep and repeats what appears there
+to W&B: config, points, summary, group = experiment, tags, and the run's id, so that a resumed run goes on as the same
+W&B run. Training never talks to W&B, so no missing key, broken network or failing server can stop or slow it.
+
+    __init__.py   on the side of training: starts that process, and waits for it at the end
+    runs.py       in the process: which W&B runs are open, and how far each is
+    points.py     what W&B is given of a step, and what a file of its own holds
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from resnet_repro import records
+from resnet_repro.config import columns
+from resnet_repro.planning import Planned
+
+PATIENCE = 30.0
+"""Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
+
+
+@contextmanager
+def following(planned: Sequence[Planned], patience: float = PATIENCE) -> Iterator[None]:
+    """Mirrors these runs to W&B while the body runs, and what is left at its end. Does nothing when disabled.
+
+    Returns at most 2 * patience + 30 seconds after the body. Whatever happens to the mirror, nothing is raised here.
+    """
+    if not planned or planned[0].run.env.wandb == "disabled":
+        yield
+        return
+    log = Path(planned[0].run.env.runs_dir) / "wandb" / "mirror.log"
+    process = _start(planned, patience, log)
+    try:
+        yield
+    finally:
+        _wait(process, patience, log)
+
+
+def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess.Popen:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s.
+    environment = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false", **os.environ}
+    with open(log, "a", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "resnet_repro.mirror"],
+            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment,
+            start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
+        )  # fmt: skip
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it died at once; _wait says so
+        process.stdin.write(json.dumps(_task(planned, patience)) + "\n")
+        process.stdin.flush()
+    return process
+
+
+def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
+    """What the mirror has to know: where W&B's files go and how, and of each run its id, folder and settings."""
+    env = planned[0].run.env
+    jobs = [
+        {
+            "id": plan.id,
+            "place": str(records.folder(plan.run, plan.id)),
+            "config": columns(plan.run),
+            "measure": asdict(plan.run.measure),
+        }
+        for plan in planned
+    ]
+    keys = {"runs_dir": env.runs_dir, "mode": env.wandb, "project": env.wandb_project, "group": env.group}
+    return {**keys, "patience": patience, "jobs": jobs}
+
+
+def _wait(process: subprocess.Popen, patience: float, log: Path) -> None:
+    """Tells the mirror, by the end of its input, that training is over, and waits for it, though not forever."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        code = process.wait(timeout=2 * patience + 30)
+    except subprocess.TimeoutExpired:
+        say("the rest is handed over in the background")
+    else:
+        if code != 0:
+            say(f"mirroring stopped early, {log} says why; the same command goes on with it")
+
+
+def say(message: str) -> None:
+    """Prints it as the mirror's."""
+    print(f"W&B: {message}", flush=True)
