@@ -128,6 +128,12 @@ def _recorded(runs: "pd.DataFrame") -> list[dict[Any, Any]]:
     return runs[list(SAME_BITS)].fillna("").to_dict("records")
 
 
+def _registered(count: int, of: int) -> str:
+    if count == of:
+        return "All are registered: every run was told of the claims it serves when it began."
+    return f"{count} of them are registered, the others exploratory: that they stood before their runs is not recorded."
+
+
 def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, Experiment]) -> str:
     """The page of all experiments: every verdict in one table."""
     every = [(name, v) for name, decided in verdicts.items() for v in decided]
@@ -139,8 +145,7 @@ def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str
         [
             "# Verdicts",
             f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}. "
-            f"{sum(v.standing == 'registered' for _, v in every)} of them are registered, the others exploratory: that "
-            "they stood before their runs is not recorded.",
+            + _registered(sum(v.standing == "registered" for _, v in every), len(every)),
             markdown([(h, "") for h in head], rows),
             "\n".join(questions),
             "Made by `python -m resnet_repro.report`.",
