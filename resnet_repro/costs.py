@@ -72,8 +72,13 @@ class Source:
         return found
 
     def predict(self, run: Run, name: str) -> Prediction | None:
-        """The run's own time, else the time of its nearest in cost, scaled by cost; None without any like it."""
+        """The run's own time, else the time of its nearest in cost, scaled by cost; None without any like it.
+
+        None, too, of a run without steps: what it takes are its measurements, whose time is not recorded.
+        """
         alike = self.by_data.get(run.data.title)
+        if not run.optim.steps:
+            return None
         if name in self.by_id:
             return self._here(self.by_id[name].seconds, self.by_id[name].device, exact=True)
         if not alike:
@@ -146,7 +151,7 @@ def _timing(row: dict[str, Any]) -> Iterator[Timing]:
 
     What it does not say of a network was at its default. runs.csv knows a data set by its title only.
     """
-    if row.get("seconds") in (None, ""):
+    if row.get("seconds") in (None, "") or str(row.get("steps")) == "0":  # the seconds are those of the steps
         return
     with suppress(ValueError, KeyError, TypeError):
         model = {name: type(default)(row.get(name) or default) for name, default in vars(Model()).items() if default}

@@ -42,7 +42,9 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
     if everything or fits(runs):
         show(runs)
     else:
-        show(_cells(planned, states, pack_of if len(formed) < len(planned) else {}, costs))
+        shared = pack_of if len(formed) < len(planned) else {}
+        cells = _cells(planned, states, shared, costs)
+        show(cells if fits(cells) else _cells(planned, states, shared, costs, folded=True))
     left = [one for one in planned if states[one.id] in UNFINISHED]
     side = f" in {len(formed)} packs" if len(formed) < len(planned) else ""
     print(f"\n{runs_in_words(len(planned))}{side}: {estimate(planned, costs, slots)}")
@@ -97,8 +99,13 @@ def _runs(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str,
     return table
 
 
-def _cells(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str, int], costs: Costs) -> Table:
-    """A line for each cell of the grid: what differs between cells, the seeds, how many runs are in which state."""
+def _cells(
+    planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str, int], costs: Costs, folded: bool = False
+) -> Table:
+    """A line for each cell of the grid: what differs between cells, the seeds, how many runs are in which state.
+
+    folded: the states in one column and not in one each, `5 finished, 1 failed`; the rest are missing.
+    """
     rows = {one.id: columns(one.run) for one in planned}
     by = distinguishing(list(rows.values())) or ["model", "depth"]
     groups: dict[tuple[str, ...], list[Planned]] = {}
@@ -106,10 +113,13 @@ def _cells(planned: Sequence[Planned], states: dict[str, str], pack_of: dict[str
         groups.setdefault(tuple(text(rows[one.id][k]) for k in by), []).append(one)
     there = occurring(states.values())
     steps = ["steps"] if len({one.run.optim.steps for one in planned}) > 1 and "steps" not in by else []
-    table = titled(*by, "seeds", *there, *(["packs"] if pack_of else []), *steps, "seconds")
+    heads = ["states"] if folded else there
+    table = titled(*by, "seeds", *heads, *(["packs"] if pack_of else []), *steps, "seconds")
     for cell, runs in groups.items():
         counts = Counter(states[one.id] for one in runs)
         found = [str(counts[name] or "-") for name in there]
+        if folded:
+            found = [", ".join(f"{counts[name]} {name}" for name in there if counts[name] and name != "missing") or "-"]
         found += [ranges(pack_of[one.id] for one in runs)] if pack_of else []
         found += [str(runs[0].run.optim.steps)] if steps else []
         table.add_row(*cell, ranges(one.run.seed for one in runs), *found, _seconds(runs, costs) or "unknown")

@@ -37,7 +37,7 @@ def test_results_are_the_numbers_of_the_files():
         verdicts = {row["claim"]: row["verdict"] for row in csv.DictReader(file)}
     assert results.verdicts["verdict"].to_dict() == verdicts
     assert not results.local
-    assert "40 of 40 runs" in repr(results)
+    assert "48 of 48 runs" in repr(results)
 
 
 def test_what_was_measured_here_comes_before_what_is_committed(write_data, degradation, tmp_path, monkeypatch):

@@ -87,6 +87,16 @@ def test_a_run_of_far_other_cost_is_not_predicted(planned):
     assert Costs([Source([near])]).predict(planned[0]).seconds == pytest.approx(60 / 9)
 
 
+def test_runs_without_steps_predict_nothing_and_are_not_predicted(planned, tmp_path: Path):
+    still, trained = planned[0], planned[1]
+    still.run.optim.steps = 0
+    write(tmp_path / "results/tiny/data/runs.csv", [row(still, 0.0)])
+    assert known(tmp_path).predict(trained) is None
+    write(tmp_path / "results/tiny/data/runs.csv", [row(trained, 5.0)])
+    assert known(tmp_path).predict(still) is None
+    assert known(tmp_path).predict(trained).seconds == 5.0
+
+
 def test_runs_are_packed_onto_the_slots():
     assert makespan([5, 3, 2, 2], 2) == 7
     assert makespan([5, 3, 2, 2], 1) == 12

@@ -1,5 +1,6 @@
 """Plans and counts as tables, in a narrow terminal, in a wide one and in a pipe."""
 
+import itertools
 import math
 import re
 
@@ -46,14 +47,24 @@ def test_a_narrow_terminal_shows_a_line_for_each_cell(planned, capsys, narrow):
     ]  # fmt: skip
 
 
+def test_states_that_have_no_room_for_a_column_each_share_one(capsys, narrow, monkeypatch):
+    planned = planning.plan(experiment.load("shortcut-scale-digits"))
+    kinds = itertools.cycle(["finished", "diverged", "stuck", "failed", "crashed", "missing", "missing"])
+    states = {one.id: kind for one, kind in zip(planned, kinds, strict=False)}
+    monkeypatch.setattr(listing, "state", lambda one: states[one.id])
+    lines = printed(capsys, planned)
+    assert max(len(line) for line in lines[: lines.index("")]) <= 120
+    assert "2 finished, 1 diverged, 1 stuck, 1 failed, 1 crashed" in lines[1]
+
+
 def test_everything_can_be_asked_for_in_a_narrow_terminal(planned, capsys, narrow):
     lines = printed(capsys, planned, everything=True)
     assert sum(line.startswith(plan.id) for plan in planned for line in lines) == 8
 
 
 @pytest.mark.parametrize("name", experiment.ids())
-def test_the_cells_of_every_experiment_fit_80_columns(name, capsys, narrow):
-    lines = printed(capsys, planning.plan(experiment.load(name)))
+def test_the_cells_of_every_experiment_fit_80_columns(name, capsys, narrow, tmp_path):
+    lines = printed(capsys, planning.plan(experiment.load(name), [f"env.runs_dir={tmp_path}"]))
     assert max(len(line) for line in lines[: lines.index("")]) <= 80
 
 

@@ -219,7 +219,7 @@ def test_selecting_compares_each_column_with_a_value_or_a_list_of_values():
 def test_runs_are_trained_seed_by_seed_and_the_longest_of_a_seed_first():
     planned = plan(load("degradation-digits"), ["seed=3,1"])
     ordered = [(p.run.seed, p.run.model.depth) for p in in_order(planned)]
-    assert ordered == [(seed, depth) for seed in (3, 1) for depth in (110, 56, 32, 20) for _ in range(2)]
+    assert ordered == [(seed, depth) for seed in (3, 1) for depth in (56, 32, 20) for _ in range(2)]
 
 
 def last_end(seconds, slots):
@@ -256,7 +256,7 @@ def test_what_an_experiment_measures_and_keeps_is_asked_of_every_run_and_names_n
     assert {str(p.run.measure) for p in runs} == {"Measure(probes=['gradients'], every=20, keep='net')"}
     assert [p.run.measure.keep for p in plan(asked, ["measure.keep=none"])] == ["none"] * len(runs)
     assert not any("measure" in text for p in plan(tiny) for text in p.overrides)
-    with pytest.raises(ConfigError, match="probes must be one of gradients, .*got 'gradient'"):
+    with pytest.raises(ConfigError, match=r"probes must be one of gradients, .*got 'gradient'"):
         plan(replace(asked, probes=["gradient"]))
     with pytest.raises(ConfigError, match=r"every must be a multiple of probes\.curve_every \(\d+\), got 33"):
         plan(replace(asked, probe_every=33))

@@ -58,7 +58,7 @@ def test_report_gives_verdicts_tables_figures_and_pages(results, capsys):
         "ab" * 32,
     ):
         assert word in page
-    assert "40 of 40 planned runs are measured" in page
+    assert "48 of 48 planned runs are measured" in page
     shown = capsys.readouterr().out
     assert shown.count("yours") == shown.count("ours ") // 2 == len(load(NAME).claims)
     for file in ("curves.png", "errors.md", "README.md"):
@@ -83,8 +83,8 @@ def test_what_is_up_to_date_is_not_rendered_again(results):
 def test_new_data_are_rendered_again(results, write_data):
     write_data(load(NAME), results / NAME, lambda settings: {"errors": 1.0})
     verdicts = {v.claim: v.verdict for v in report.render(NAME, results)}
-    assert verdicts["plain-degrades"] == "inconclusive"
-    assert verdicts["resnet-does-not-degrade"] == "supported"
+    assert verdicts["plain-56-above-20"] == "inconclusive"
+    assert verdicts["resnet-56-trains"] == "supported"
 
 
 def test_missing_runs_are_named_and_leave_claims_incomplete(write_data, tiny):

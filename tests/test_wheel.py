@@ -70,7 +70,7 @@ def test_in_an_empty_folder_the_commands_know_what_is_packaged(run, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "cifar10, cifar100, digits, folder" in run("resnet-train", "--help", cwd=empty)
-    assert "40 runs: about" in run("resnet-sweep", "degradation-digits", "--plan", cwd=empty)
+    assert "48 runs: about" in run("resnet-sweep", "degradation-digits", "--plan", cwd=empty)
     assert list(empty.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ from resnet_repro.collect import MEASURED, PROVENANCE, check_sums, readable
 from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
+from resnet_repro.metrics import SHARES
 from resnet_repro.planning import Planned, plan, selects
 
 if TYPE_CHECKING:
@@ -115,7 +116,10 @@ def _settings(planned: Sequence[Planned]) -> "pd.DataFrame":
 def _joined(settings: "pd.DataFrame", found: "pd.DataFrame") -> "pd.DataFrame":
     known = found[found.index.isin(settings.index)]
     runs = settings.assign(measured=settings.index.isin(known.index))
-    return runs.join(known).rename_axis("run_id")
+    runs = runs.join(known).rename_axis("run_id")
+    untrained = runs["measured"] & (runs["steps"] == 0)
+    runs.loc[untrained, list(SHARES)] = 0  # what was not trained has neither failed to train nor got stuck
+    return runs
 
 
 def _read_runs(path: Path) -> "pd.DataFrame":

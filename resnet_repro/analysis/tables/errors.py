@@ -1,6 +1,7 @@
 """The errors of every cell of an experiment, over its seeds."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from resnet_repro.analysis.frames import Measured, cells, varying
 from resnet_repro.analysis.tables.shown import outcomes, single, two, without
 from resnet_repro.analysis.typeset import COLUMN, WIDE, Layout, Table, inches
 from resnet_repro.experiment import Experiment
-from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
+from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES, SUMMARIES
 from resnet_repro.stats import t_interval
 
 if TYPE_CHECKING:
@@ -17,23 +18,25 @@ if TYPE_CHECKING:
 
 
 def error_table(measured: Measured) -> Table:
-    """One row per cell, which is everything but the seed: errors as mean ± half their t interval.
+    """One row per cell, which is everything but the seed: mean ± half the t interval.
 
-    Shown are the errors that the claims name, then those by which they choose, then those drawn; all are in the CSV
-    file. A setting that follows from another one shown, and an outcome that no run had, have no column.
+    Shown are the errors and summaries that the claims name, then those by which they choose, then those drawn; these
+    and all errors are in the CSV file. A setting that follows from another one shown, and an outcome that no run had,
+    have no column.
     """
     settings = varying(measured.runs, measured.settings)
-    metrics = [m for m in ERRORS if measured.runs[m].notna().any()]
+    metrics = [m for m in (*ERRORS, *SUMMARIES) if measured.runs[m].notna().any()]
     numbers = [_error_row(cell, runs, metrics) for cell, runs in cells(measured.runs, settings)]
     keys = _keys(measured.runs, settings)
     shown = [m for m in _of_interest(measured.experiment) if m in metrics] or metrics
     shares = [share for share in SHARES if any(row[share] for row in numbers)]
     full = _layout(numbers, keys, shown, shares)
+    title = "Errors" if set(shown) <= set(ERRORS) else "Measurements"
     return Table(
         measured.experiment.id,
         "errors",
-        "Errors",
-        _caption(measured, numbers, keys, shares),
+        title,
+        f"{title} {_caption(measured, numbers, keys, shares)}",
         full.head,
         full.rows,
         numbers,
@@ -44,11 +47,11 @@ def error_table(measured: Measured) -> Table:
 
 
 def _of_interest(e: Experiment) -> list[str]:
-    """The errors that the claims name, those by which they choose, and those drawn, in this order."""
+    """The errors and summaries that the claims name, those by which they choose, and those drawn, in this order."""
     named = [claim.metric for claim in e.claims]
     chosen = ["valid_error" for claim in e.claims if claim.best_over]
     drawn = [metric for figure in e.figures for metric in figure.y]
-    return [metric for metric in dict.fromkeys([*named, *chosen, *drawn]) if metric in ERRORS]
+    return [metric for metric in dict.fromkeys([*named, *chosen, *drawn]) if metric in ERRORS + SUMMARIES]
 
 
 def _keys(runs: "pd.DataFrame", settings: Sequence[str]) -> list[str]:
@@ -70,25 +73,52 @@ def _layout(
     head = [
         *single([words.setting(k).replace(" ", "\n") for k in keys]),
         ("n", ""),
-        *(QUANTITIES[q].column for q in (*metrics, *shares)),
+        *((_broken(head), subhead) for head, subhead in (QUANTITIES[q].column for q in (*metrics, *shares))),
     ]
     rows = [
-        [
-            *(words.value(k, row[k]) for k in keys),
-            str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}",
-            *(_plus_minus(row[f"{m}_mean"], row[f"{m}_half"]) for m in metrics),
-            *(str(row[share]) for share in shares),
-        ]
-        for row in _grouped(numbers, keys)
+        [*(words.value(k, row[k]) for k in keys), *_of_cell(row, metrics, shares)] for row in _grouped(numbers, keys)
     ]
     layout = Layout(head, rows, ["l"] * len(keys) + ["r"] + ["±"] * len(metrics) + ["r"] * len(shares))
     return without(layout, "n") if _seeds(numbers) else layout
 
 
+def _in_words(
+    numbers: Sequence[dict[str, Any]], keys: Sequence[str], metrics: Sequence[str], shares: Sequence[str]
+) -> Layout:
+    """The settings of a cell in one column, their lines broken: it fits whatever they are."""
+    plain = _layout(numbers, [], metrics, shares)
+    named = ["; ".join(words.named(k, row[k]) for k in keys) for row in _grouped(numbers, keys)]
+    cells = [_of_cell(row, metrics, shares) for row in _grouped(numbers, keys)]
+    cells = [cell[1:] for cell in cells] if _seeds(numbers) else cells
+    rows = [[name, *cell] for name, cell in zip(named, cells, strict=True)]
+    return Layout([("cell", ""), *plain.head], rows, ["X", *plain.align])
+
+
+def _of_cell(row: dict[str, Any], metrics: Sequence[str], shares: Sequence[str]) -> list[str]:
+    return [
+        str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}",
+        *(_plus_minus(row[f"{m}_mean"], row[f"{m}_half"]) for m in metrics),
+        *(str(row[share]) for share in shares),
+    ]
+
+
+def _broken(head: str) -> str:
+    return "\n".join(textwrap.wrap(head, WRAP))
+
+
+WRAP = 18
+"""Letters in a line of a head."""
+
+
 def _grouped(numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows with one value of the first key one after the other, otherwise in their order."""
-    first = [row[keys[0]] for row in numbers] if keys else []
-    return sorted(numbers, key=lambda row: first.index(row[keys[0]]) if keys else 0)
+    """The rows by the first key, then by the second, and so on: numbers by size, else as they first occur."""
+
+    def place(row: dict[str, Any]) -> list[Any]:
+        return [row[k] if numeric[k] else list(met[k]).index(row[k]) for k in keys]
+
+    numeric = {k: all(isinstance(row[k], int | float) for row in numbers) for k in keys}
+    met = {k: dict.fromkeys(row[k] for row in numbers) for k in keys}
+    return sorted(numbers, key=place)
 
 
 def _seeds(numbers: Sequence[dict[str, Any]]) -> int | None:
@@ -100,16 +130,20 @@ def _seeds(numbers: Sequence[dict[str, Any]]) -> int | None:
 def _that_fits(
     numbers: Sequence[dict[str, Any]], keys: Sequence[str], metrics: Sequence[str], shares: Sequence[str], width: float
 ) -> Layout:
-    """The layout with as many of the errors, the first before the others, as the width has room for."""
+    """The layout with as many of the metrics, the first before the others, as the width has room for.
+
+    The settings share a column only where they have no room beside one metric.
+    """
     few = [share for share in shares if share == "failed"]  # the failed include the others
     counts = range(max(len(metrics), 1), 0, -1)
     layouts = [_layout(numbers, keys, metrics[:n], s) for n in counts for s in (shares, few)]
+    layouts += [_in_words(numbers, keys, metrics[:n], s) for n in counts for s in (shares, few)]
     return next((layout for layout in layouts if inches(layout) <= width), layouts[-1])
 
 
 def _caption(measured: Measured, numbers: Sequence[dict[str, Any]], keys: Sequence[str], shares: Sequence[str]) -> str:
     n = _seeds(numbers) or "n"
-    parts = [f"Errors on {measured.data}: mean ± half the 95 % t interval over {n} seeds."]
+    parts = [f"on {measured.data}: mean ± half the 95 % t interval over {n} seeds."]
     parts += ["A diverged run counts as 100 %."] if "diverged" in shares else []
     return " ".join(filter(None, [*parts, outcomes(shares), *_following(measured, keys)]))
 
