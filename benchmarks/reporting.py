@@ -1,6 +1,7 @@
 """How long a report on 1,000 runs takes: synthetic records, real tables and figures."""
 
 import csv
+import gzip
 import random
 import subprocess
 import sys
@@ -51,11 +52,11 @@ def _write_records(planned: list[planning.Planned], data: Path) -> None:
                 points.append({"run_id": plan.id, "step": step, "metric": metric, "x": "", "y": "", "value": value})
     extra = {"valid_error": "", "diverged_step": "", "commit": "x", "device": "x", "torch": "x", "data_sha256": "x"}
     _write(data / "runs.csv", [row | extra for row in runs])
-    _write(data / "points.csv", points)
+    _write(data / "points.csv.gz", points)
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)

@@ -1,13 +1,16 @@
-"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and points.csv.
+"""From run folders to the measured data of an experiment: results/<experiment>/data/runs.csv and points.csv.gz.
 
-Beside them lies SHA256SUMS, in the form of `sha256sum`: what was measured is told from what was edited or cut.
+The points are compressed, since those of some hundred runs take megabytes; pandas reads them as they are. Beside
+them lies SHA256SUMS, in the form of `sha256sum`: what was measured is told from what was edited or cut.
 """
 
 import csv
 import fcntl
+import gzip
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +22,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.metrics import METRICS, SHARES
 from resnet_repro.planning import Planned
 
-TABLES = ("runs.csv", records.POINTS)
+COLLECTED_POINTS = f"{records.POINTS}.gz"
+TABLES = ("runs.csv", COLLECTED_POINTS)
 WAYS = ("threads", "layout", "devices", "compile")
 RECORDED_LATER = (*WAYS, "train_images", "valid_images", "test_images", "claims")
 """Since 0.2."""
@@ -55,7 +59,7 @@ def mixture_in(data: Path) -> str:
 
 
 def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
-    """Copies the records of a plan into data/runs.csv and data/points.csv.
+    """Copies the records of a plan into data/runs.csv and data/points.csv.gz.
 
     A planned run without a record keeps the row it has there, if any (measured earlier, or elsewhere); rows that
     belong to no planned run are dropped. The files stay as they are when no row would be left.
@@ -73,7 +77,7 @@ def collect_runs(planned: Sequence[Planned], data: Path) -> tuple[int, int]:
     if runs:
         _check_one_data_set(runs, data)
         table = _table(["run_id", *columns(planned[0].run), *MEASURED], runs)
-        write_with_sums(data, {"runs.csv": table, records.POINTS: f"{HEADER}{''.join(points)}".encode()})
+        write_with_sums(data, {"runs.csv": table, COLLECTED_POINTS: _compressed(f"{HEADER}{''.join(points)}")})
     return len(taken), len(runs) - len(taken)
 
 
@@ -83,12 +87,17 @@ def _found(plan: Planned) -> tuple[dict[str, Any], list[str]] | None:
     return None if found is None else (row(plan, found[0]), found[1])
 
 
+def _compressed(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)  # without the time of day, so that equal points are equal bytes
+
+
 def _kept_points(data: Path, names: Set[str]) -> dict[str, list[str]]:
-    """The lines of data/points.csv that belong to the runs named, without those names."""
+    """The lines of data/points.csv.gz that belong to the runs named, without those names."""
     kept: dict[str, list[str]] = {}
-    path = data / records.POINTS
+    path = data / COLLECTED_POINTS
     with readable(path):
-        for line in path.read_text(encoding="utf-8").splitlines()[1:] if names and path.exists() else []:
+        text = gzip.decompress(path.read_bytes()).decode() if names and path.exists() else ""
+        for line in text.splitlines()[1:]:
             name, point = line.split(",", 1)
             if name in names:
                 kept.setdefault(name, []).append(point)
@@ -96,15 +105,17 @@ def _kept_points(data: Path, names: Set[str]) -> dict[str, list[str]]:
 
 
 def _convert(data: Path) -> None:
-    """Turns the curves.csv of version 0.1 into points.csv; the values stay as they are."""
-    old = data / records.CURVES
-    if not old.exists() or (data / records.POINTS).exists():
-        return
-    check_sums(data, ("runs.csv", records.CURVES))
-    lines = old.read_text(encoding="utf-8").splitlines()[1:]
-    points = HEADER + "".join(f"{records.from_curves(line)}\n" for line in lines)
-    write_with_sums(data, {"runs.csv": (data / "runs.csv").read_bytes(), records.POINTS: points.encode()})
-    old.unlink()
+    """Turns the curves.csv of version 0.1, or points that are not compressed, into points.csv.gz; no value changes."""
+    for name in (records.CURVES, records.POINTS):
+        old = data / name
+        if not old.exists() or (data / COLLECTED_POINTS).exists():
+            continue
+        check_sums(data, ("runs.csv", name))
+        lines = old.read_text(encoding="utf-8").splitlines()[1:]
+        lines = [records.from_curves(line) for line in lines] if name == records.CURVES else lines
+        points = HEADER + "".join(f"{line}\n" for line in lines)
+        write_with_sums(data, {"runs.csv": (data / "runs.csv").read_bytes(), COLLECTED_POINTS: _compressed(points)})
+        old.unlink()
 
 
 def row(plan: Planned, record: dict[str, Any]) -> dict[str, Any]:
@@ -129,12 +140,12 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 def readable(path: Path) -> Iterator[None]:
     """Raises UserError where the body cannot read the table at `path`: without checksums nothing else finds damage."""
     try:
-        if path.exists() and not path.read_bytes().endswith(b"\n"):
+        if path.suffix == ".csv" and path.exists() and not path.read_bytes().endswith(b"\n"):
             raise ValueError("its last line is cut")
         yield
     except UserError:
         raise
-    except (ValueError, KeyError, csv.Error, FileNotFoundError) as error:
+    except (ValueError, KeyError, csv.Error, FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise UserError(
             f"{path} is damaged ({why}): restore it, or move {path.parent} away and collect again"

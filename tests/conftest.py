@@ -1,6 +1,7 @@
 """Shared fixtures: collected data of an experiment, made up but in the form that `collect_runs` writes."""
 
 import csv
+import gzip
 import random
 
 import pytest
@@ -30,7 +31,7 @@ def measured_row(settings, errors=None, diverged_step=None, **other):
 
 def write_table(path, names, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wt", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
@@ -65,7 +66,7 @@ def write_data():
                 for layer in range(1, settings["depth"] + 1)
             ]
         write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *MEASURED], runs)
-        write_table(folder / "data" / "points.csv", ["run_id", "step", "metric", "x", "y", "value"], points)
+        write_table(folder / "data" / "points.csv.gz", ["run_id", "step", "metric", "x", "y", "value"], points)
         return written
 
     return write

@@ -1,6 +1,7 @@
 """From run folders to the tables of an experiment, exactly."""
 
 import csv
+import gzip
 import hashlib
 import math
 
@@ -51,7 +52,7 @@ def place(plan):
 
 
 def rows_of(path):
-    with open(path, newline="") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -59,7 +60,7 @@ def test_collecting_writes_every_setting_and_measurement_exactly(planned, tmp_pa
     for plan in planned:
         finish(place(plan))
     assert collect_runs(planned, tmp_path / "data") == (3, 0)
-    runs, points = rows_of(tmp_path / "data" / "runs.csv"), rows_of(tmp_path / "data" / "points.csv")
+    runs, points = rows_of(tmp_path / "data" / "runs.csv"), rows_of(tmp_path / "data" / "points.csv.gz")
     assert [row["run_id"] for row in runs] == [plan.id for plan in planned]
     for row, plan in zip(runs, planned, strict=True):
         assert {k: row[k] for k in columns(plan.run)} == {
@@ -104,7 +105,7 @@ def test_records_replace_rows_unmeasured_rows_are_kept_unplanned_ones_dropped(pl
     runs = rows_of(tmp_path / "data" / "runs.csv")
     assert [row["run_id"] for row in runs] == [planned[0].id, planned[1].id]
     assert [float(row["test_error"]) for row in runs] == [METRIC_VALUES["test_error"], 50.0]
-    points = rows_of(tmp_path / "data" / "points.csv")
+    points = rows_of(tmp_path / "data" / "points.csv.gz")
     assert [row["run_id"] for row in points] == [planned[0].id] * 6 + [planned[1].id] * 2
 
 
@@ -137,7 +138,7 @@ def test_a_diverged_run_has_empty_fields_where_nothing_was_measured(planned, tmp
     collect_runs(planned, tmp_path / "data")
     (row,) = rows_of(tmp_path / "data" / "runs.csv")
     assert (row["status"], row["diverged"], row["diverged_step"], row["train_loss"]) == ("diverged", "1", "13", "")
-    (point,) = rows_of(tmp_path / "data" / "points.csv")
+    (point,) = rows_of(tmp_path / "data" / "points.csv.gz")
     assert float(point["value"]) == math.inf
 
 
@@ -204,15 +205,15 @@ def test_the_checksums_are_those_of_sha256sum(planned, tmp_path):
     lines = (tmp_path / "data" / "SHA256SUMS").read_text().splitlines()
     assert lines == [
         f"{hashlib.sha256((tmp_path / 'data' / name).read_bytes()).hexdigest()}  {name}"
-        for name in ("runs.csv", "points.csv")
+        for name in ("runs.csv", "points.csv.gz")
     ]
     check_sums(tmp_path / "data")
 
 
 HARM = {
-    "points cut": lambda d: (d / "points.csv").write_bytes((d / "points.csv").read_bytes()[:-30]),
+    "points cut": lambda d: (d / "points.csv.gz").write_bytes((d / "points.csv.gz").read_bytes()[:-30]),
     "a run edited": lambda d: (d / "runs.csv").write_text((d / "runs.csv").read_text().replace("finished", "diverged")),
-    "points gone": lambda d: (d / "points.csv").unlink(),
+    "points gone": lambda d: (d / "points.csv.gz").unlink(),
     "checksums cut": lambda d: (d / "SHA256SUMS").write_bytes((d / "SHA256SUMS").read_bytes()[:-20]),
     "checksums empty": lambda d: (d / "SHA256SUMS").write_bytes(b""),
     "checksums no text": lambda d: (d / "SHA256SUMS").write_bytes(b"\xff\xfe"),
@@ -227,7 +228,7 @@ def test_data_that_are_not_as_they_were_collected_are_refused_and_not_collected_
     HARM[harm](tmp_path / "data")
     before = contents(tmp_path / "data")
     for refused in (lambda: check_sums(tmp_path / "data"), lambda: collect_runs(planned, tmp_path / "data")):
-        with pytest.raises(UserError, match=r"data/(runs|points)\.csv is not as it was collected") as caught:
+        with pytest.raises(UserError, match=r"data/(runs\.csv|points\.csv\.gz) is not as it was collected") as caught:
             refused()
         assert "\n" not in str(caught.value)
     assert contents(tmp_path / "data") == before
@@ -243,16 +244,18 @@ def test_data_without_checksums_are_of_an_earlier_version_and_get_them(planned, 
     assert contents(tmp_path / "data") == whole
 
 
-def test_data_that_version_0_1_collected_are_converted_to_points_with_their_values_untouched(planned, tmp_path):
+@pytest.mark.parametrize("name", ["curves.csv", "points.csv"])
+def test_data_that_an_earlier_version_collected_are_converted_with_their_values_untouched(planned, tmp_path, name):
     for plan in planned:
         finish(place(plan), rows=ROWS[:4])
     data = tmp_path / "data"
     collect_runs(planned, data)
     now = contents(data)
-    old = (data / "points.csv").read_text().replace(",x,y", "").replace(",,,", ",")
-    (data / "points.csv").unlink()
-    (data / "curves.csv").write_text(old)
-    digests = {name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in ("runs.csv", "curves.csv")}
+    points = gzip.decompress((data / "points.csv.gz").read_bytes()).decode()
+    (data / "points.csv.gz").unlink()
+    old = points if name == "points.csv" else points.replace(",x,y", "").replace(",,,", ",")
+    (data / name).write_text(old)
+    digests = {name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in ("runs.csv", name)}
     (data / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
     for plan in planned:  # measured elsewhere
         (place(plan) / "record.json").unlink()

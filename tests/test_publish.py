@@ -42,7 +42,7 @@ def measure(checkout, write_data, **changes):
 
 
 def with_sums(data):
-    write_with_sums(data, {name: (data / name).read_bytes() for name in ("runs.csv", "points.csv")})
+    write_with_sums(data, {name: (data / name).read_bytes() for name in ("runs.csv", "points.csv.gz")})
 
 
 def published(checkout):

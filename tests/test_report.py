@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import os
@@ -201,7 +202,7 @@ def test_one_experiments_mistake_leaves_the_others_their_report(results, write_d
 
 def test_another_process_elsewhere_with_other_settings_writes_the_same_bytes(results, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
-    for file in ("runs.csv", "points.csv"):
+    for file in ("runs.csv", "points.csv.gz"):
         (other / NAME / "data").mkdir(parents=True, exist_ok=True)
         (other / NAME / "data" / file).write_bytes((results / NAME / "data" / file).read_bytes())
     command = [sys.executable, "-m", "resnet_repro.report", "--results", str(other)]
@@ -230,15 +231,21 @@ def test_rendering_imports_neither_torch_nor_scipy_stats(tiny):
 
 def test_data_that_were_edited_after_they_were_collected_are_refused_in_one_line(results, capsys):
     data = results / NAME / "data"
-    sums = [f"{hashlib.sha256((data / name).read_bytes()).hexdigest()}  {name}" for name in ("runs.csv", "points.csv")]
+    sums = [
+        f"{hashlib.sha256((data / name).read_bytes()).hexdigest()}  {name}" for name in ("runs.csv", "points.csv.gz")
+    ]
     (data / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     assert report.main([NAME, "--results", str(results)]) == 0
-    (data / "points.csv").write_bytes((data / "points.csv").read_bytes()[:-100])
+    (data / "points.csv.gz").write_bytes((data / "points.csv.gz").read_bytes()[:-100])
     capsys.readouterr()
     assert report.main([NAME, "--results", str(results)]) == 1
-    assert f"error: {data / 'points.csv'} is not as it was collected" in capsys.readouterr().err.splitlines()[0]
+    assert f"error: {data / 'points.csv.gz'} is not as it was collected" in capsys.readouterr().err.splitlines()[0]
     with pytest.raises(UserError, match="is not as it was collected"):
         report.main([NAME, "--results", str(results), "--verify"])
+
+
+def repacked(content, old, new):
+    return gzip.compress(gzip.decompress(content).replace(old, new, 1))
 
 
 DAMAGE = {
@@ -250,10 +257,12 @@ DAMAGE = {
         "no text": lambda content: b"\xff\xfe" + content,
         "a word for a number": lambda content: content.replace(b",0123abc,", b",,").replace(b",1000,", b",many,", 1),
     },
-    "points.csv": {
+    "points.csv.gz": {
         "cut": lambda content: content[:-3],
-        "of other columns": lambda content: content.replace(b"run_id", b"run", 1),
-        "a word for a number": lambda content: content.replace(b",train", b"x,train", 1),
+        "empty": lambda content: b"",
+        "no archive": lambda content: b"run_id" + content,
+        "of other columns": lambda content: repacked(content, b"run_id", b"run"),
+        "a word for a number": lambda content: repacked(content, b",train", b"x,train"),
     },
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro import records
 from resnet_repro.analysis.summaries import summarised
-from resnet_repro.collect import MEASURED, PROVENANCE, check_sums, readable
+from resnet_repro.collect import COLLECTED_POINTS, MEASURED, PROVENANCE, check_sums, readable
 from resnet_repro.config import columns, later_defaults
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
@@ -79,7 +79,7 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     _check_one_data_set(runs, folder)
     types: dict[str, type] = {**dict.fromkeys(("run_id", "metric"), str), "step": int}
     types |= dict.fromkeys(("x", "y", "value"), float)
-    path = folder / "data" / records.POINTS
+    path = folder / "data" / COLLECTED_POINTS
     with readable(path):
         points = pd.read_csv(path, dtype=types)
         points = points[points["run_id"].isin(settings.index)][[*POINTS]]

@@ -53,7 +53,7 @@ def test_learning_curves_draw_mean_lowest_and_highest_seed(measure, tmp_path):
     figure = Figure("f", "learning_curves", ["train_error_running", "test_error"], panel="model", hue="depth")
     measured, runs = measure(grid, by_seed)
     drawn = figures.numbers(figure, measured)
-    points = pd.read_csv(tmp_path / "data" / "points.csv")
+    points = pd.read_csv(tmp_path / "data" / "points.csv.gz")
     ids = [i for i, (s, _) in runs.items() if (s["model"], s["depth"]) == ("plain", 56)]
     at = points[points["run_id"].isin(ids) & (points["metric"] == "test_error") & (points["step"] == 40)]["value"]
     row = drawn.query("model == 'plain' and depth == 56 and metric == 'test_error' and step == 40").iloc[0]
