@@ -61,6 +61,7 @@ def _share(name: str, words: str) -> Quantity:
 
 
 LAYER = "layer, from the input"
+BLOCK = "block, from the input"
 LAG = "lag, steps of 1/255 of the line"
 
 
@@ -68,8 +69,8 @@ def _correlation(name: str, words: str, head: str, subhead: str, x: str = "") ->
     return Quantity(name, words, "", "value", -1, 1, head, subhead, x=x)
 
 
-def _per_layer(name: str, words: str, head: str, subhead: str) -> Quantity:
-    return Quantity(name, words, "", "value", 0, math.inf, head, subhead, x=LAYER, log=True)
+def _per_layer(name: str, words: str, head: str, subhead: str, x: str = LAYER) -> Quantity:
+    return Quantity(name, words, "", "value", 0, math.inf, head, subhead, x=x, log=True)
 
 
 def _summary(name: str, of: str, words: str, low: float, high: float) -> Quantity:
@@ -113,6 +114,16 @@ QUANTITIES = {
             "gradient_norm_weight", "norm of the gradient by the weight of the layer", "gradient norm", "by weight"
         ),
         _per_layer("output_rms", "output of the layer, root mean square", "output", "RMS"),
+        _per_layer(
+            "gradient_norm_block", "norm of the gradient by the input of the block", "gradient norm", "by block", BLOCK
+        ),
+        _per_layer(
+            "gradient_norm_shortcuts",
+            "norm of the gradient by the input of the block, of what comes back over shortcuts alone",
+            "gradient norm",
+            "over shortcuts",
+            BLOCK,
+        ),
         _correlation(
             "gradient_acf", "autocorrelation of the gradient along a line of inputs", "gradient", "autocorrelation", LAG
         ),
@@ -186,6 +197,31 @@ QUANTITIES = {
             math.inf,
             "gradient slope",
             of="gradient_norm_output",
+        ),
+        Quantity(
+            "gradient_slope_end",
+            "slope of log10 of the gradient by the output, after the last step",
+            "decades per 100 layers",
+            "value",
+            -math.inf,
+            math.inf,
+            "gradient slope",
+            "at the end",
+            of="gradient_norm_output",
+        ),
+        _summary(
+            "gradient_factor",
+            "gradient_norm_block",
+            "factor of the gradient per block, towards the input, before the first step",
+            0,
+            math.inf,
+        ),
+        _summary(
+            "shortcut_gradient_factor",
+            "gradient_norm_shortcuts",
+            "factor over shortcuts alone per block, towards the input, before the first step",
+            0,
+            math.inf,
         ),
         _share("diverged", "share of seeds that diverged (non-finite loss)"),
         _share("stuck", "share of seeds stuck at chance (training error)"),

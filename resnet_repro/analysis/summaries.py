@@ -21,10 +21,30 @@ def gradient_slope(points: "pd.DataFrame") -> float:
     In decades per 100 layers: below 0 the gradient grows towards the input, above 0 it vanishes. Layers whose gradient
     is 0 or no number are left out.
     """
-    start = points[(points["step"] == 0) & (points["value"] > 0) & (points["value"] < math.inf)]
-    if len(start) < 2:
+    return _slope(points[points["step"] == 0])
+
+
+def gradient_slope_end(points: "pd.DataFrame") -> float:
+    """The same after the last step that was looked at."""
+    return _slope(points[points["step"] == points["step"].max()])
+
+
+def _slope(points: "pd.DataFrame") -> float:
+    above = points[(points["value"] > 0) & (points["value"] < math.inf)]
+    if len(above) < 2:
         return math.nan
-    return 100 * statistics.linear_regression(list(start["x"]), [math.log10(value) for value in start["value"]]).slope
+    return 100 * statistics.linear_regression(list(above["x"]), [math.log10(value) for value in above["value"]]).slope
+
+
+def factor(points: "pd.DataFrame") -> float:
+    """By what a block multiplies the value as it passes back, before the first step: the geometric mean over blocks.
+
+    Of n blocks (first / last)^(1 / (n - 1)): above 1 the value grows towards the input.
+    """
+    values = _at_start(points)
+    if len(values) < 2 or not 0 < values[-1] < math.inf:
+        return math.nan
+    return (values[0] / values[-1]) ** (1 / (len(values) - 1))
 
 
 def _at_start(points: "pd.DataFrame") -> list[float]:
@@ -54,6 +74,9 @@ def effective_dimension(points: "pd.DataFrame") -> float:
 
 SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope": gradient_slope,
+    "gradient_slope_end": gradient_slope_end,
+    "gradient_factor": factor,
+    "shortcut_gradient_factor": factor,
     "gradient_acf_1": first,
     "gradient_acf_images_1": first,
     "output_cosine_last": last_convolution,

@@ -43,6 +43,7 @@ PROBES = {
     probe.name: probe
     for probe in (
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
+        Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
         Probe("similarity", WHEN, ("output_cosine", "output_rank")),
         Probe("spectrum", WHEN, ("jacobian_singular_value",)),

@@ -11,7 +11,7 @@ import pytest
 from resnet_repro import experiment
 from resnet_repro.analysis import figures, frames
 from resnet_repro.analysis.claims import decide
-from resnet_repro.analysis.summaries import SUMMARIES, gradient_slope
+from resnet_repro.analysis.summaries import SUMMARIES, factor, gradient_slope, gradient_slope_end
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.experiment import DRAWINGS, Claim, Experiment, Figure
@@ -30,11 +30,20 @@ def test_the_slope_is_that_of_least_squares_in_decades_per_100_layers():
     later = profile([1.0] * 20, step=40)
     assert gradient_slope(pd.concat([profile(values), later])) == pytest.approx(expected)
     assert gradient_slope(profile([10**-x for x in range(1, 9)])) == pytest.approx(-100)
+    end = profile([10**x for x in range(1, 9)], step=80)
+    assert gradient_slope_end(pd.concat([profile(values), end, later])) == pytest.approx(100)
 
 
 def test_a_layer_without_a_gradient_is_left_out_of_the_slope():
     assert gradient_slope(profile([1e-1, 0.0, 1e-3, math.nan, 1e-5, math.inf])) == pytest.approx(-100)
     assert math.isnan(gradient_slope(profile([1.0])))
+
+
+def test_a_factor_per_block_is_that_of_a_geometric_row():
+    values = [8.0, 4.0, 2.0, 1.0]
+    assert factor(pd.concat([profile(values), profile([1.0] * 4, step=40)])) == pytest.approx(2)
+    assert factor(profile([0.0, 0.0, 1.0])) == 0  # nothing came back to the first block
+    assert all(math.isnan(factor(profile(few))) for few in ([1.0], [1.0, 0.0], [1.0, math.nan]))
 
 
 def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
@@ -45,10 +54,10 @@ def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
 
 def test_the_gradients_of_small_nets_are_measured_collected_summarised_decided_and_drawn(tmp_path):
     e = experiment.load("gradients-digits")
-    (block,) = e.grid
-    small = {**block, "model.depth": [8, 14], "model.width": 4, "model.norm": "batch", "env.runs_dir": str(tmp_path)}
+    small = {**e.grid[0], "model.depth": [8, 14], "model.width": 4, "seed": [5, 6, 7, 8, 9]}
+    small["env.runs_dir"] = str(tmp_path)
     claim = replace(e.claims[1], of={"model": "resnet", "depth": 14}, minus={"model": "plain", "depth": 14})
-    figure = replace(e.figures[0], where={})
+    figure = Figure("gradients", "profile", ["gradient_norm_output"], panel="model", hue="depth")
     e = replace(e, grid=[small], claims=[claim], figures=[figure])
     planned = plan(e)
     for p in planned:
@@ -138,7 +147,7 @@ figures: [{{name: f, draw: profile, y: [{y}]}}]
     [
         ({}, None),
         ({"more": ""}, "gradient_slope is measured by a probe; add `probes: \\[gradients\\]` to the file"),
-        ({"metric": "output_rms"}, "metric must be one of .*gradient_slope, diverged.* got 'output_rms'"),
+        ({"metric": "output_rms"}, "metric must be one of .*gradient_slope, .*diverged.* got 'output_rms'"),
         (
             {"rest": "at: 20"},
             "metric at a step \\(at: 20\\) must be one of train_error_running, test_error, train_loss",
