@@ -60,8 +60,10 @@ def write_data():
                     for metric in ("train_error_running", "test_error"):
                         value = row[metric] + 50 * (1 - step / settings["steps"]) if row[metric] < 50 else row[metric]
                         points.append({"run_id": planned.id, "step": step, "metric": metric, "value": value})
+            every = experiment.probe_every or settings["steps"] or 1
             points += [
-                {"run_id": planned.id, "step": 0, "metric": metric, "x": layer, "value": 10.0**-layer}
+                {"run_id": planned.id, "step": step, "metric": metric, "x": layer, "value": 10.0**-layer}
+                for step in range(0, settings["steps"] + 1, every)
                 for metric in (PROFILES if experiment.probes else ())
                 for layer in range(1, settings["depth"] + 1)
             ]
