@@ -74,16 +74,17 @@ class Claim:
     best_by: str = "valid_error"
     smallest_effect: float | None = None
     at: int | None = None  # the step of the curve of `metric` whose value counts; None: the number at the end
+    paper: str = ""  # what the authors cited found, in words, to be shown beside it
 
 
 def digest(claim: Claim, seeds: Sequence[Iterable[int]]) -> str:
     """A name for what decides a claim: all of it but its id and its words, with the seeds of each of its sides.
 
-    The words are left out so that a clearer sentence is no new claim; what they may say is bound by the region. A field
-    at its default is left out, too, so that one added later renames no claim. A letter first, so that nothing takes it
-    for a number.
+    The words, and those of a paper, are left out so that a clearer sentence is no new claim; what they may say is bound
+    by the region. A field at its default is left out, too, so that one added later renames no claim. A letter first, so
+    that nothing takes it for a number.
     """
-    fields = [f for f in dataclasses.fields(claim) if f.name not in ("id", "says")]
+    fields = [f for f in dataclasses.fields(claim) if f.name not in ("id", "says", "paper")]
     content = {f.name: getattr(claim, f.name) for f in fields if getattr(claim, f.name) != f.default}
     content |= {"region": [float(end) for end in claim.region]}
     content |= {"seeds": [sorted({int(seed) for seed in side}) for side in seeds]}

@@ -1,8 +1,8 @@
 """Verdicts, tables and figures from the measured data: `python -m resnet_repro.report [ID ...] [--verify]`.
 
 For each experiment with data in results/<id>/data it writes results/<id>/README.md, verdicts and errors as Markdown,
-LaTeX and CSV, the figures with the numbers drawn, and manifest.json; then results/README.md. Every byte follows from
-the data, the experiment file and this code. Where nothing has changed since it was rendered here, nothing is done.
+LaTeX and CSV, the figures with the numbers drawn, and manifest.json; then the pages on all of them. Every byte follows
+from the data, the experiment file and this code. Where nothing has changed since it was rendered, nothing is done.
 
     results/<id>/manifest.json       committed: the hashes of what was measured and of what was made of it
     results/.rendered/<id>.json      not committed: those, and the hashes of the code that made it
@@ -43,6 +43,7 @@ SOURCES = (
     "collect.py",
     "report.py",
     "analysis/**/*.py",
+    "analysis/*.yaml",
     "analysis/paper/*",
 )
 
@@ -72,9 +73,9 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
             (folder / Path(stale).name).unlink(missing_ok=True)
         stamp.parent.mkdir(exist_ok=True)
         write_atomically(stamp, json.dumps(_manifest(folder) | {"code": state["code"]}).encode())
-    overview = render_overview(results).encode()
-    if _compare(results / "README.md", overview):
-        write_atomically(results / "README.md", overview)
+    for path, text in together(results).items():
+        if _compare(path, text.encode()):
+            write_atomically(path, text.encode())
     return read_verdicts(folder / "verdicts.csv")
 
 
@@ -109,13 +110,21 @@ def committed(name: str, results: Path) -> Path | None:
     return ours if results.resolve() != COMMITTED and is_current(ours / "verdicts.csv") else None
 
 
-def render_overview(results: Path = RESULTS) -> str:
-    """The text of results/README.md, from every experiment's verdicts.csv."""
-    from resnet_repro.analysis import page
+def together(results: Path = RESULTS) -> dict[Path, str]:
+    """The pages that follow from every experiment's verdicts.csv, each with its text.
+
+    results/README.md; and of a checkout's own results docs/questions.md in each language.
+    """
+    from resnet_repro.analysis import story
 
     names = [name for name in collected(results) if is_current(results / name / "verdicts.csv")]
     verdicts = {name: read_verdicts(results / name / "verdicts.csv") for name in names}
-    return page.overview(verdicts, {name: experiment.load(name) for name in names})
+    pages = {results / "README.md": story.overview(verdicts, {name: experiment.load(name) for name in names})}
+    docs = results.parent / "docs"
+    if (docs / "questions.md").exists():
+        files = {"en": "questions.md", "zh": "questions.zh.md"}
+        pages |= {docs / file: story.questions(verdicts, language) for language, file in files.items()}
+    return pages
 
 
 # Manifest ------------------------------------------------------------------------------------------------------
@@ -184,8 +193,7 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
         if data.parent.name not in experiment.ids():
             problems.append(f"{data.parent} belongs to no experiment")
     problems += article.verify(collected(results), results)
-    overview = _compare(results / "README.md", render_overview(results).encode())
-    return problems + ([overview] if overview else [])
+    return problems + [line for path, text in together(results).items() if (line := _compare(path, text.encode()))]
 
 
 def _compare(path: Path, expected: bytes) -> str:

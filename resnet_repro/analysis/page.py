@@ -1,13 +1,12 @@
-"""The pages a reader opens first: results/<id>/README.md and results/README.md."""
+"""The page of one experiment: results/<id>/README.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.beside import Beside
-from resnet_repro.analysis.claims import VERDICTS, Verdict
 from resnet_repro.analysis.figures import title as figure_title
 from resnet_repro.analysis.frames import Measured
-from resnet_repro.analysis.tables import estimate, region
+from resnet_repro.analysis.tables import estimate
 from resnet_repro.analysis.typeset import Table, markdown
 from resnet_repro.analysis.words import quantity as quantity_in_words
 from resnet_repro.collect import PROVENANCE, SAME_BITS, mixture
@@ -126,28 +125,3 @@ def _provenance(runs: "pd.DataFrame") -> str:
 
 def _recorded(runs: "pd.DataFrame") -> list[dict[Any, Any]]:
     return runs[list(SAME_BITS)].fillna("").to_dict("records")
-
-
-def _registered(count: int, of: int) -> str:
-    if count == of:
-        return "All are registered: every run was told of the claims it serves when it began."
-    return f"{count} of them are registered, the others exploratory: that they stood before their runs is not recorded."
-
-
-def overview(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, Experiment]) -> str:
-    """The page of all experiments: every verdict in one table."""
-    every = [(name, v) for name, decided in verdicts.items() for v in decided]
-    rows = [[f"[{name}]({name}/README.md)", v.says, estimate(v), str(v.n), region(v), v.verdict] for name, v in every]
-    counts = {kind: sum(v.verdict == kind for _, v in every) for kind in VERDICTS}
-    head = ("experiment", "claim", "estimate [95 % interval]", "n", "region", "verdict")
-    questions = [f"- [{name}]({name}/README.md): {experiments[name].question}" for name in verdicts]
-    return "\n\n".join(
-        [
-            "# Verdicts",
-            f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}. "
-            + _registered(sum(v.standing == "registered" for _, v in every), len(every)),
-            markdown([(h, "") for h in head], rows),
-            "\n".join(questions),
-            "Made by `python -m resnet_repro.report`.",
-        ]
-    ) + "\n"  # fmt: skip

@@ -3,6 +3,16 @@
 from resnet_repro.analysis.tables.errors import error_table
 from resnet_repro.analysis.tables.papers import paper_table
 from resnet_repro.analysis.tables.shown import interval
-from resnet_repro.analysis.tables.verdicts import estimate, notes, region, remark, verdict_table
+from resnet_repro.analysis.tables.verdicts import changes, estimate, notes, region, remark, verdict_table
 
-__all__ = ["error_table", "estimate", "interval", "notes", "paper_table", "region", "remark", "verdict_table"]
+__all__ = [
+    "changes",
+    "error_table",
+    "estimate",
+    "interval",
+    "notes",
+    "paper_table",
+    "region",
+    "remark",
+    "verdict_table",
+]
