@@ -114,7 +114,12 @@ class Data:
         choice("padded", "resized", help="random crops of the padded image, or of random area and shape, resized"),
     )
     size: int | None = added(
-        "0.2", number(None, low=8, help="pixels on a side of what the net sees; null: the image's")
+        "0.2",
+        number(
+            None,
+            low=8,
+            help="pixels on a side of what the net sees (larger images are averaged down); null: the image's",
+        ),
     )
     resize: int | None = added(
         "0.2", number(None, low=8, help="crop=resized: the shorter side in evaluation, before the central crop of size")

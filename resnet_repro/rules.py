@@ -223,8 +223,9 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         f"data.resize={d.resize} needs data.crop=resized; leave it out, or resize the files",
     )
     yield (
-        d.name in SIDES and d.size not in (None, SIDES.get(d.name)),
-        f"data.size is {d.size}, and {d.name} has images of {SIDES.get(d.name)} pixels on a side; leave it out",
+        d.name in SIDES and (d.size or 0) > SIDES.get(d.name, 0),
+        f"data.size is {d.size}, and {d.name} has images of {SIDES.get(d.name)} pixels on a side: they are averaged "
+        "down, and not enlarged; leave it out, or say a smaller one",
     )
     yield o.nesterov and o.momentum == 0, "optim.nesterov=true needs optim.momentum > 0, got 0"
     yield o.clip == 0, "optim.clip=0 would stop all learning; null switches clipping off"

@@ -66,5 +66,6 @@ def check_size(images: Tensor, size: int | None) -> None:
     height, width = images.shape[2:]
     if size is not None and (height, width) != (size, size):
         raise UserError(
-            f"data.size is {size}, and the images have {width}x{height} pixels; leave it out, or resize them"
+            f"data.size is {size}, and the images have {width}x{height} pixels; leave it out, hold them in "
+            "memory (data.stream=false) to have them averaged down, or resize them"
         )

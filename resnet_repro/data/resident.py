@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from resnet_repro.data.batches import Draws, epoch_draws, local_slice, steps_per_epoch
-from resnet_repro.data.feed import Batch, Batches, check_size, measured, of_measured
-from resnet_repro.data.sets import Images
+from resnet_repro.data.feed import Batch, Batches, measured, of_measured
+from resnet_repro.data.sets import Images, shrunk
 from resnet_repro.data.transform import Transform
 
 AT_ONCE = {"cpu": 500, "cuda": 2500}
@@ -18,7 +18,7 @@ class Resident:
     """A `Feed` of images on a device.
 
     Which batch is next lies on the device too, in `row`, so that `next` is the same instructions every time and never
-    waits: a CUDA graph can hold it. size: that the images should have, if any; the other arguments: see `Streamed`.
+    waits: a CUDA graph can hold it. size: to which the images are averaged down, if any; for the rest see `Streamed`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Resident:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        check_size(images.train_x, size)
+        images = shrunk(images, size)
         self.images, self.transform, self.device = images, fit(images.train_x).to(device), device
         self.seed, self.flip, self.batch = seed, flip, batch
         self.crops = self.transform.prepare(images.train_x.to(device))

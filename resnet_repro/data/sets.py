@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from resnet_repro import sources
 from resnet_repro.errors import UserError
@@ -41,6 +42,34 @@ class Images:
     def image_size(self) -> tuple[int, int]:
         """Height and width."""
         return self.train_x.shape[2], self.train_x.shape[3]
+
+
+def shrunk(images: Images, size: int | None) -> Images:
+    """The images averaged down to `size` pixels on a side, rounded to whole grey values; as they are if None.
+
+    Of a side that `size` divides each pixel is the mean of a square of pixels. Raises UserError for images that are
+    smaller, or of another shape.
+    """
+    height, width = images.image_size
+    if size is None or (height, width) == (size, size):
+        return images
+    if height != width or size > height:
+        raise UserError(
+            f"data.size is {size}, and the images have {width}x{height} pixels: only square ones are averaged down, "
+            "and none are enlarged; leave it out, or resize them"
+        )
+    valid_x = None if images.valid_x is None else _averaged(images.valid_x, size)
+    train_x, test_x = _averaged(images.train_x, size), _averaged(images.test_x, size)
+    return replace(images, train_x=train_x, test_x=test_x, valid_x=valid_x)
+
+
+def _averaged(x: Tensor, size: int) -> Tensor:
+    means = [functional.interpolate(part.float(), (size, size), mode="area") for part in x.split(AT_ONCE)]
+    return torch.cat([part.round().to(torch.uint8) for part in means])
+
+
+AT_ONCE = 5000
+"""Images averaged at once: as floating-point numbers they take four times their memory."""
 
 
 @dataclass(frozen=True, eq=False)

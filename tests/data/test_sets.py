@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from resnet_repro.data import load
+from resnet_repro.data.sets import shrunk
+from resnet_repro.errors import UserError
 
 NOWHERE = Path("/nonexistent")
 
@@ -76,3 +79,22 @@ def test_sha256_names_the_full_set_before_the_split():
 def test_unknown_names_are_refused_with_the_known_ones(name, split, message):
     with pytest.raises(ValueError, match=message):
         load(name, NOWHERE, split=split)
+
+
+def test_images_are_averaged_down_over_squares_of_pixels():
+    images = load("digits", NOWHERE, split="45k")
+    small = shrunk(images, 4)
+    for part in ("train_x", "valid_x", "test_x"):
+        squares = getattr(images, part).numpy().reshape(-1, 1, 4, 2, 4, 2)
+        np.testing.assert_array_equal(getattr(small, part).numpy(), np.round(squares.mean((3, 5))))
+    assert torch.equal(small.train_y, images.train_y)
+    assert shrunk(images, None) is shrunk(images, 8) is images
+    assert small.image_size == (4, 4)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((8, 8), 9), ((8, 6), 4)])
+def test_images_are_not_enlarged_and_only_square_ones_averaged_down(shape, size):
+    images = load("digits", NOWHERE)
+    cut = dataclasses.replace(images, train_x=images.train_x[..., : shape[0], : shape[1]])
+    with pytest.raises(UserError, match=rf"data.size is {size}, and the images have {shape[1]}x{shape[0]} pixels"):
+        shrunk(cut, size)

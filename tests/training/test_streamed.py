@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_decoded_is_named_and_what_was_trained_is_kept(tmp
         (["task=imagenet", "data.resize=200"], "data.resize at least as large"),
         (["task=imagenet", "data.stream=false"], "needs data.stream=true"),
         (["data.resize=9"], "needs data.crop=resized"),
-        (["data.size=32"], "digits has images of 8 pixels"),
+        (["data.size=32"], "digits has images of 8 pixels on a side: they are averaged down, and not enlarged"),
     ],
 )
 def test_settings_of_large_images_that_make_no_sense_are_refused(overrides, message):
