@@ -124,6 +124,7 @@ QUANTITIES = {
             "over shortcuts",
             BLOCK,
         ),
+        _per_layer("response_std", "response of the layer, standard deviation", "response", "standard deviation"),
         _correlation(
             "gradient_acf", "autocorrelation of the gradient along a line of inputs", "gradient", "autocorrelation", LAG
         ),
@@ -220,6 +221,13 @@ QUANTITIES = {
             "shortcut_gradient_factor",
             "gradient_norm_shortcuts",
             "factor over shortcuts alone per block, towards the input, before the first step",
+            0,
+            math.inf,
+        ),
+        _summary(
+            "response_std_end",
+            "response_std",
+            "response, standard deviation, median over the layers, after the last step",
             0,
             math.inf,
         ),

@@ -72,11 +72,17 @@ def effective_dimension(points: "pd.DataFrame") -> float:
     return sum(squares) ** 2 / total if (total := sum(square**2 for square in squares)) else math.nan
 
 
+def median_at_end(points: "pd.DataFrame") -> float:
+    """The median of the values over x, after the last step that was looked at."""
+    return float(points.loc[points["step"] == points["step"].max(), "value"].median())
+
+
 SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope": gradient_slope,
     "gradient_slope_end": gradient_slope_end,
     "gradient_factor": factor,
     "shortcut_gradient_factor": factor,
+    "response_std_end": median_at_end,
     "gradient_acf_1": first,
     "gradient_acf_images_1": first,
     "output_cosine_last": last_convolution,

@@ -44,6 +44,7 @@ PROBES = {
     for probe in (
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
         Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
+        Probe("responses", WHEN, ("response_std",)),
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
         Probe("similarity", WHEN, ("output_cosine", "output_rank")),
         Probe("spectrum", WHEN, ("jacobian_singular_value",)),
