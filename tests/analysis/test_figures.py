@@ -174,8 +174,8 @@ def test_a_panel_without_a_measurement_stays_empty(measure, tmp_path):
             r"'f' would average over lr at \{'model': 'resnet', 'depth': 20\}",
         ),
         (Figure("f", "error_by_depth", ["test_error"], hue="deep"), "no column 'deep'; columns are model, depth"),
-        (Figure("f", "learning_curves", ["test_error", "train_loss"], hue="lr"), "make it two figures"),
-        (Figure("f", "error_by_depth", ["test_error", "train_loss"], hue="lr"), "make it two figures"),
+        (Figure("f", "learning_curves", ["test_error", "train_loss"], hue="lr"), "only errors share an axis"),
+        (Figure("f", "error_by_depth", ["test_error", "train_loss"], hue="lr"), "only errors share an axis"),
     ],
 )
 def test_a_figure_that_would_mislead_is_refused(measure, figure, message):

@@ -10,7 +10,7 @@ from resnet_repro.analysis.frames import Measured, cells
 from resnet_repro.analysis.words import enumerated, named
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Figure
-from resnet_repro.metrics import QUANTITIES
+from resnet_repro.metrics import ERRORS, QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,9 +184,8 @@ def _legend(drawn: "pd.DataFrame") -> list["Line2D"]:
 def caption(figure: Figure, drawn: "pd.DataFrame", measured: Measured) -> str:
     """What is drawn, in words that need no others."""
     used = set(_marks(drawn))
-    means = (
-        f"lines join the means over {style.seeds_in_words(drawn['n'])}, bars are their 95 % t intervals, cut to 0..100"
-    )
+    cut = ", cut to 0..100" if figure.y[0] in ERRORS else ""
+    means = f"lines join the means over {style.seeds_in_words(drawn['n'])}, bars are their 95 % t intervals{cut}"
     sentences = [
         style.what(figure, measured, TITLES, enumerated([QUANTITIES[metric].words for metric in figure.y])),
         "Every dot is a seed; " + (means if drawn["n"].max() > 1 else "there is one each"),

@@ -190,8 +190,10 @@ def title(figure: Drawing, measured: Measured, titles: Mapping[str, str]) -> str
 
 def check_one_axis(figure: Drawing) -> None:
     """Raises UserError for a figure whose metrics have different axes."""
-    if len({metric in ERRORS for metric in figure.y}) > 1:
-        raise UserError(f"figure {figure.name!r}: errors and a loss have different axes; make it two figures")
+    if len(figure.y) > 1 and not all(metric in ERRORS for metric in figure.y):
+        raise UserError(
+            f"figure {figure.name!r}: only errors share an axis; make {', '.join(figure.y)} several figures"
+        )
 
 
 DIGITS = 4
