@@ -8,6 +8,7 @@ OVERRIDES :=
 RESULTS := results
 EXPS := degradation,batchnorm,shortcut-scale
 MINUTES :=
+PORT := 8000
 ALL :=
 ENGINE := $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
@@ -31,7 +32,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +60,12 @@ sweep: setup ## train what is missing of EXP, collect, report, say the verdicts
 
 watch: setup ## the live screen of EXP while it is swept elsewhere
 	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
+
+site: setup ## the results in a browser (RESULTS=results/local: yours), at localhost:PORT
+	@test -f $(RESULTS)/site/index.html || { echo "error: no results in $(RESULTS)/site yet: make report"; exit 1; }
+	@echo "open http://localhost:$(PORT)/site/index.html (Ctrl-C ends it)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(RESULTS) $(PORT) 2>/dev/null || \
+	  test $$? = 130 || { echo "error: port $(PORT) is taken: make site PORT=..."; exit 1; }
 
 campaign: setup ## EXPS in turn, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \

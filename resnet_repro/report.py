@@ -1,8 +1,9 @@
 """Verdicts, tables and figures from the measured data: `python -m resnet_repro.report [ID ...] [--verify]`.
 
 For each experiment with data in results/<id>/data it writes results/<id>/README.md, verdicts and errors as Markdown,
-LaTeX and CSV, the figures with the numbers drawn, and manifest.json; then the pages on all of them. Every byte follows
-from the data, the experiment file and this code. Where nothing has changed since it was rendered, nothing is done.
+LaTeX and CSV, the figures with the numbers drawn, report.html with its data, and manifest.json; then the pages on all
+of them. Every byte follows from the data, the experiment file and this code. Where nothing has changed since it was
+rendered, nothing is done.
 
     results/<id>/manifest.json       committed: the hashes of what was measured and of what was made of it
     results/.rendered/<id>.json      not committed: those, and the hashes of the code that made it
@@ -45,6 +46,7 @@ SOURCES = (
     "analysis/**/*.py",
     "analysis/*.yaml",
     "analysis/paper/*",
+    "analysis/site/*.*",
 )
 
 
@@ -54,7 +56,7 @@ def collected(results: Path) -> list[str]:
 
 
 def render(name: str, results: Path = RESULTS) -> list[Verdict]:
-    """Brings results/<name>/ and results/README.md up to date and returns the verdicts.
+    """Brings results/<name>/ up to date, and what shows all experiments; returns the verdicts.
 
     Nothing is rendered when neither what goes in, nor the code, nor what comes out has changed since the last time.
     Raises UserError for an experiment that does not exist or has no data, for data
@@ -75,13 +77,14 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
         write_atomically(stamp, json.dumps(_manifest(folder) | {"code": state["code"]}).encode())
     for path, text in together(results).items():
         if _compare(path, text.encode()):
+            path.parent.mkdir(exist_ok=True)
             write_atomically(path, text.encode())
     return read_verdicts(folder / "verdicts.csv")
 
 
 def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
-    from resnet_repro.analysis import beside, figures, frames, history, page, tables, typeset
+    from resnet_repro.analysis import beside, figures, frames, history, page, site, tables, typeset
 
     e = experiment.load(name)
     measured = frames.load(e, folder)
@@ -95,9 +98,14 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     captions = {figure.name: figures.render(figure, measured, place) for figure in e.figures}
     ours = committed(name, folder.parent)
     pairs = None if ours is None else beside.compare(verdicts, folder, ours)
-    earlier = history.section(history.earlier(folder), verdicts)
-    text = page.experiment_page(measured, shown, captions, earlier, pairs)
-    (place / "README.md").write_text(text, encoding="utf-8")
+    earlier = history.earlier(folder)
+    text = page.experiment_page(measured, shown, captions, history.section(earlier, verdicts), pairs)
+    pages = {
+        "README.md": text,
+        **site.of_experiment(measured, verdicts, shown, captions, earlier=earlier, beside=pairs),
+    }
+    for file, content in pages.items():
+        (place / file).write_text(content, encoding="utf-8")
     files = sorted(path.name for path in place.iterdir())
     manifest = {"inputs": _inputs(name, folder), "outputs": _hashes(place, files)}
     (place / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -113,13 +121,15 @@ def committed(name: str, results: Path) -> Path | None:
 def together(results: Path = RESULTS) -> dict[Path, str]:
     """The pages that follow from every experiment's verdicts.csv, each with its text.
 
-    results/README.md; and of a checkout's own results docs/questions.md in each language.
+    results/README.md and results/site/; and of a checkout's own results docs/questions.md in each language.
     """
-    from resnet_repro.analysis import story
+    from resnet_repro.analysis import site, story
 
     names = [name for name in collected(results) if is_current(results / name / "verdicts.csv")]
     verdicts = {name: read_verdicts(results / name / "verdicts.csv") for name in names}
-    pages = {results / "README.md": story.overview(verdicts, {name: experiment.load(name) for name in names})}
+    experiments = {name: experiment.load(name) for name in names}
+    pages = {results / "README.md": story.overview(verdicts, experiments)}
+    pages |= {results / "site" / file: text for file, text in site.of_all(verdicts, experiments).items()}
     docs = results.parent / "docs"
     if (docs / "questions.md").exists():
         files = {"en": "questions.md", "zh": "questions.zh.md"}
@@ -193,7 +203,10 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
         if data.parent.name not in experiment.ids():
             problems.append(f"{data.parent} belongs to no experiment")
     problems += article.verify(collected(results), results)
-    return problems + [line for path, text in together(results).items() if (line := _compare(path, text.encode()))]
+    pages = together(results)
+    problems += [line for path, text in pages.items() if (line := _compare(path, text.encode()))]
+    extra = sorted(path for path in (results / "site").glob("*") if path not in pages)
+    return problems + [f"{path} is extra: nothing makes it" for path in extra]
 
 
 def _compare(path: Path, expected: bytes) -> str:

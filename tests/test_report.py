@@ -47,6 +47,7 @@ def test_report_gives_verdicts_tables_figures_and_pages(results, capsys):
     files = {path.name for path in (results / NAME).iterdir()}
     kinds = {"md", "tex", "csv"}
     expected = {"README.md", "data", "manifest.json", "verdicts-column.tex", "errors-column.tex"}
+    expected |= {"report.html", "report-runs.js", "report-points.js"}
     expected |= {f"{name}.{kind}" for name in ("verdicts", "errors") for kind in kinds}
     expected |= {f"{figure.name}{rest}" for figure in load(NAME).figures for rest in (".png", *FIGURE_FILES.values())}
     assert files == expected
@@ -171,7 +172,9 @@ def test_verify_notices_a_changed_measurement_and_data_of_no_experiment(results,
     (results / "forgotten" / "data").mkdir(parents=True)
     assert report.main(["--results", str(results), "--verify"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{results / NAME / 'manifest.json'} differs from what the data give",
+        f"{results / NAME / name} differs from what the data give"
+        for name in ("report-runs.js", "report.html", "manifest.json")
+    ] + [
         f"{results / 'forgotten'} belongs to no experiment",
     ]
 

@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro.analysis.claims import Verdict
 from resnet_repro.analysis.tables.shown import interval
-from resnet_repro.analysis.typeset import markdown
+from resnet_repro.analysis.typeset import Head, markdown
 from resnet_repro.records import write_atomically
 
 FILE = "history.csv"
@@ -57,10 +57,19 @@ def earlier(folder: Path) -> list[dict[str, str]]:
     return _rows(path) if path.exists() else []
 
 
-def section(rows: Sequence[dict[str, str]], verdicts: Sequence[Verdict]) -> list[str]:
+def section(rows: Sequence[Mapping[str, str]], verdicts: Sequence[Verdict]) -> list[str]:
     """The part of a page that shows them, claim by claim; empty where there are none."""
     if not rows:
         return []
+    return [
+        "## Earlier measurements",
+        markdown(*earlier_table(rows, verdicts)),
+        f"What is committed of this experiment took their place. [CSV](data/{FILE})",
+    ]
+
+
+def earlier_table(rows: Sequence[Mapping[str, str]], verdicts: Sequence[Verdict]) -> tuple[Head, list[list[str]]]:
+    """Head and rows of the table of these rows of history.csv, claim by claim, with the verdict now."""
     now = {v.claim: v.verdict for v in verdicts}
     order = list(dict.fromkeys([*now, *(row["claim"] for row in rows)]))
     shown = [
@@ -69,14 +78,10 @@ def section(rows: Sequence[dict[str, str]], verdicts: Sequence[Verdict]) -> list
         for row in sorted(rows, key=lambda row: order.index(row["claim"]))
     ]  # fmt: skip
     head = ("claim", "estimate [95 % interval]", "n", "decided by", "measured on", "until", "verdict then", "now")
-    return [
-        "## Earlier measurements",
-        markdown([(name, "") for name in head], shown),
-        f"What is committed of this experiment took their place. [CSV](data/{FILE})",
-    ]
+    return [(name, "") for name in head], shown
 
 
-def _estimate(row: dict[str, str]) -> str:
+def _estimate(row: Mapping[str, str]) -> str:
     value, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
     return interval(value, low, high, "+" if row["minus"] else "")
 

@@ -7,7 +7,7 @@ from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.figures import title as figure_title
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import estimate
-from resnet_repro.analysis.typeset import Table, markdown
+from resnet_repro.analysis.typeset import Head, Table, markdown
 from resnet_repro.analysis.words import quantity as quantity_in_words
 from resnet_repro.collect import PROVENANCE, SAME_BITS, mixture
 from resnet_repro.experiment import Experiment
@@ -47,8 +47,9 @@ def experiment_page(
             f"# {e.id}",
             f"**{e.question}**",
             f"Data set: {measured.data}. Source: {e.source}.",
-            _count(measured),
-            f"Made from `data/` by `python -m resnet_repro.report {e.id}`.",
+            count(measured),
+            f"Made from `data/` by `python -m resnet_repro.report {e.id}`. To explore in a browser: "
+            "[report.html](report.html).",
             *_section(verdicts),
             _glossary(e),
             *([_beside(beside)] if beside else []),
@@ -56,7 +57,7 @@ def experiment_page(
             *(part for table in others for part in _section(table)),
             *earlier,
             "## Provenance",
-            _provenance(measured.runs[measured.runs["measured"]]),
+            *_provenance(measured.runs[measured.runs["measured"]]),
         ]
     ) + "\n"  # fmt: skip
 
@@ -70,7 +71,8 @@ def _section(table: Table) -> list[str]:
     ]
 
 
-def _count(measured: Measured) -> str:
+def count(measured: Measured) -> str:
+    """How many of the planned runs are measured, how they ended, and which are missing."""
     done = measured.runs[measured.runs["measured"]]
     counts = ", ".join(f"{int((done[share] == 1).sum())} {share}" for share in SHARES)
     missing = measured.runs.index[~measured.runs["measured"]]
@@ -93,15 +95,21 @@ def _glossary(e: Experiment) -> str:
 
 
 def _beside(beside: Beside) -> str:
+    remarks = "\n".join(f"- {remark}" for remark in beside.remarks)
+    head, rows = beside_table(beside)
+    parts = ["## Yours beside ours", beside.summary(), markdown(head, rows), remarks]
+    return "\n\n".join(part for part in parts if part)
+
+
+def beside_table(beside: Beside) -> tuple[Head, list[list[str]]]:
+    """What was measured here beside what is committed, a row per claim."""
     rows = []
     for pair in beside.pairs:
         v, ours = pair.yours, pair.ours
         there = [estimate(ours), str(ours.n), ours.verdict] if ours else ["–", "–", "–"]
         rows.append([v.says, estimate(v), str(v.n), v.verdict, *there, pair.answer])
     head = ("claim", "yours [95 % interval]", "n", "verdict", "ours (committed)", "n", "verdict", "do they agree?")
-    remarks = "\n".join(f"- {remark}" for remark in beside.remarks)
-    parts = ["## Yours beside ours", beside.summary(), markdown([(h, "") for h in head], rows), remarks]
-    return "\n\n".join(part for part in parts if part)
+    return [(name, "") for name in head], rows
 
 
 def _figure(measured: Measured, name: str, caption: str) -> str:
@@ -112,7 +120,13 @@ def _figure(measured: Measured, name: str, caption: str) -> str:
     return f"## Figure: {title}\n\n![{title}]({name}.png)\n\n{caption} {files}"
 
 
-def _provenance(runs: "pd.DataFrame") -> str:
+def _provenance(runs: "pd.DataFrame") -> tuple[str, str]:
+    head, rows, said = provenance(runs)
+    return markdown(head, rows), said
+
+
+def provenance(runs: "pd.DataFrame") -> tuple[Head, list[list[str]], str]:
+    """Where the runs come from: a row per value with how many runs have it; and how long they took, in words."""
     rows = [
         [column, str(value), str(count)]
         for column in PROVENANCE[1:]
@@ -120,7 +134,7 @@ def _provenance(runs: "pd.DataFrame") -> str:
         for value, count in runs[column].fillna("not recorded").value_counts(sort=False).sort_index().items()
     ]
     said = [f"The runs took {runs['seconds'].sum() / 3600:.2f} hours together.", mixture(_recorded(runs))]
-    return markdown([("", ""), ("value", ""), ("runs", "")], rows) + f"\n\n{' '.join(filter(None, said))}"
+    return [("", ""), ("value", ""), ("runs", "")], rows, " ".join(filter(None, said))
 
 
 def _recorded(runs: "pd.DataFrame") -> list[dict[Any, Any]]:

@@ -29,7 +29,7 @@ def overview(verdicts: Decided, experiments: Mapping[str, Experiment]) -> str:
     parts = [
         "# Verdicts",
         f"{len(every)} claims: {', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}. "
-        + _registered(sum(v.standing == "registered" for v in every), len(every)),
+        + registered(sum(v.standing == "registered" for v in every), len(every)),
         STABLE,
     ]
     for title, names in chapters(list(verdicts)):
@@ -38,6 +38,7 @@ def overview(verdicts: Decided, experiments: Mapping[str, Experiment]) -> str:
             e = experiments[name]
             parts.append(f"### [{name}]({name}/README.md): {e.question}")
             parts.append(_table(verdicts[name], e))
+    parts += ["To explore in a browser: [site/index.html](site/index.html)."]
     return "\n\n".join([*parts, "Made by `python -m resnet_repro.report`."]) + "\n"
 
 
@@ -81,7 +82,8 @@ def _row(v: Verdict, claim: Claim) -> list[str]:
     return [v.says, estimate(v), str(v.n), region(v), verdict, stable, claim.paper]
 
 
-def _registered(count: int, of: int) -> str:
+def registered(count: int, of: int) -> str:
+    """How many of so many claims are registered, in a sentence."""
     if count == of:
         return "All are registered: every run was told of the claims it serves when it began."
     return f"{count} of them are registered, the others exploratory: that they stood before their runs is not recorded."

@@ -54,6 +54,12 @@ def _of_interest(e: Experiment) -> list[str]:
     return [metric for metric in dict.fromkeys([*named, *chosen, *drawn]) if metric in ERRORS + SUMMARIES]
 
 
+def distinguishing(measured: Measured) -> list[str]:
+    """The settings that tell the measured cells apart, without the seed and what follows from another one of them."""
+    runs = measured.runs[measured.runs["measured"]]
+    return _keys(runs, varying(runs, measured.settings))
+
+
 def _keys(runs: "pd.DataFrame", settings: Sequence[str]) -> list[str]:
     """The settings that tell the cells apart, without those that follow from a single earlier one."""
     keys: list[str] = []

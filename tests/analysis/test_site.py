@@ -1,0 +1,221 @@
+"""The site: its data against what was collected, and its pages in a real browser, opened from disk."""
+
+import csv
+import gzip
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from resnet_repro import experiment, project, report
+from resnet_repro.config import columns
+from resnet_repro.planning import plan
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NAME = "hostile"
+EVIL = '</script><img src=x onerror="document.title=1"> & "quoted" \u2028 {{ 7 * 7 }}'
+FILE = f"""\
+base: tiny
+question: {json.dumps(EVIL)}
+source: "<b>nowhere</b>"
+probes: [gradients]
+grid:
+  - {{task: digits, model: [plain, resnet], model.depth: [8, 14], model.width: 4, optim.steps: 40,
+     optim.milestones: [20], probes.curve_every: 5, seed: [0, 1, 2]}}
+claims:
+  - {{id: learns, says: {json.dumps("A ResNet-8 learns." + EVIL)}, metric: test_error,
+     of: {{model: resnet, depth: 8}}, region: [0, 90]}}
+  - {{id: same, says: "Plain nets and ResNets end alike.", metric: test_error, of: {{model: resnet, depth: 14}},
+     minus: {{model: plain, depth: 8}}, region: [-5, 5], smallest_effect: 2}}
+figures:
+  - {{name: curves, draw: learning_curves, y: [train_error_running], panel: model, hue: depth,
+     title: {json.dumps(EVIL)}}}
+"""
+
+
+def outcome(settings):
+    base = 10 * settings["depth"] if settings["model"] == "plain" else settings["depth"]
+    if settings["model"] == "plain" and settings["depth"] == 14 and settings["seed"] == 2:
+        return {"diverged_step": 20}
+    return {"errors": min(100.0, base / 3 + settings["seed"] / 7)}
+
+
+@pytest.fixture(scope="module")
+def results(write_data, tmp_path_factory):
+    """A results folder with one experiment whose words are hostile, rendered."""
+    place = tmp_path_factory.mktemp("site")
+    (place / "experiments").mkdir()
+    (place / "experiments" / f"{NAME}.yaml").write_text(FILE, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project, "EXPERIMENTS", (place / "experiments", *project.EXPERIMENTS))
+        write_data(experiment.load(NAME), place / "results" / NAME, outcome)
+        report.render(NAME, place / "results")
+        yield place / "results"
+
+
+def called(path):
+    """What a script of data says: the object it hands over."""
+    text = path.read_text(encoding="utf-8")
+    assert "<" not in text
+    arguments = re.fullmatch(r"site\.(?:runs|points)\((.*)\)\n", text, re.S)[1]
+    name, found = json.loads(f"[{arguments}]")
+    assert name == path.parent.name
+    return found
+
+
+def test_the_data_of_the_site_are_those_collected(results):
+    folder = results / NAME
+    runs, points = called(folder / "report-runs.js"), called(folder / "report-points.js")
+    with open(folder / "data" / "runs.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert runs["ids"] == [row["run_id"] for row in rows]
+    assert runs["by"] == ["model", "depth"]
+    for name in ("test_error", "parameters"):
+        column = runs["numbers"][name]
+        found = [column["of"][at] for at in column.get("at", [0] * len(rows))]
+        assert found == pytest.approx([float(row[name]) for row in rows], rel=1e-5)
+    overrides = [runs["overrides"]["of"][at].split() for at in runs["overrides"]["at"]]
+    assert overrides == [list(one.overrides) for one in plan(experiment.load(NAME))]
+    with gzip.open(folder / "data" / "points.csv.gz", "rt", encoding="utf-8") as file:
+        told = {
+            (row["run_id"], row["metric"], float(row["step"]), float(row["x"] or "nan")): float(row["value"])
+            for row in csv.DictReader(file)
+        }
+    shown = {}
+    for metric, found in points.items():
+        for run, grid, step, values in found["lines"]:
+            for place, value in zip(found["grids"][grid], values, strict=True):
+                key = (place, math.nan) if step is None else (step, place)
+                shown[runs["ids"][run], metric, *map(float, key)] = value
+    text = {str(key): value for key, value in told.items()}  # nan is not equal to itself
+    assert {str(key): value for key, value in shown.items()} == pytest.approx(text, rel=1e-3)
+
+
+def test_every_link_of_the_pages_leads_to_a_file(results):
+    for page in [*results.glob("*/*.html")]:
+        links = re.findall(r'(?:href|src)="([^"]*)"', page.read_text(encoding="utf-8"))
+        assert len(links) > 4
+        for link in links:
+            file = (page.parent / unquote(link.partition("#")[0])) if not link.startswith(("#", "data:")) else page
+            assert file.is_file(), link
+
+
+def test_a_site_that_was_edited_is_told(results, tmp_path):
+    copy = Path(shutil.copytree(results, tmp_path / "results"))
+    (copy / "site" / "index.html").write_text("edited")
+    (copy / "site" / "mine.js").write_text("mine")
+    (copy / NAME / "report-points.js").write_text("edited")
+    told = [line.replace(f"{copy}/", "") for line in report.verify([NAME], copy)]
+    assert told == [
+        f"{NAME}/report-points.js differs from what the data give",
+        "site/index.html differs from what the data give",
+        "site/mine.js is extra: nothing makes it",
+    ]
+
+
+# In a browser --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(results, browser):
+    """visit(page, ...): opens a page from disk; at the end nothing was loaded from elsewhere, nothing went wrong."""
+    wrong, contexts = [], []
+
+    def visit(page, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda said: wrong.append(said.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("requestfailed", lambda request: wrong.append(request.url))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
+        tab.goto(f"{results.as_uri()}/{page}")
+        tab.wait_for_selector(".story, .chart path, #browser tbody tr")
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+PAGES = {"index": "site/index.html", "report": f"{NAME}/report.html", "runs": "site/runs.html"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_words_are_words(visit, page):
+    tab = visit(PAGES[page])
+    assert tab.evaluate("document.title") != "1"
+    assert tab.locator("img[src='x'], main b:text('nowhere')").count() == 0
+    if page != "runs":
+        assert EVIL.replace("\u2028", " ") in tab.inner_text("main").replace("\u2028", " ")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fits_a_phone_and_axe_finds_nothing_in_light_and_dark(visit, page, results):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for scheme in ("light", "dark"):
+        tab = visit(PAGES[page], viewport={"width": 390, "height": 800}, color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        # Without preload axe does not ask for the sheets anew, which a page from disk may not.
+        found = axe.run(tab, options={"preload": False}).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+
+
+def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
+    tab = visit(PAGES["report"])
+    assert tab.locator(".chart path.run").count() == 12
+    assert tab.locator(".chart path.median").count() == 4
+    tab.get_by_label("plain net").uncheck()
+    tab.get_by_label("14").uncheck()
+    assert "3 of 12 runs shown, in 1 cell." in tab.inner_text("#explorer")
+    assert tab.locator(".chart path.run").count() == 3
+    tab.locator(".chart svg").first.focus()
+    for key in ("ArrowRight", "ArrowRight", "+"):
+        tab.keyboard.press(key)
+    runs = called(results / NAME / "report-runs.js")
+    curve = called(results / NAME / "report-points.js")["train_error_running"]
+    run = next(i for i, name in enumerate(runs["ids"]) if name.startswith("resnet8-s0"))
+    values = next(values for i, _, _, values in curve["lines"] if i == run)
+    assert tab.inner_text(".readout") == f"ResNet, depth 8, seed 0: {values[1]:g} at step 10"
+    tab.get_by_label("measured").select_option("gradient_norm_output")
+    assert "0.1" in tab.inner_text(".chart")  # layer 1 of 10^-layer, on a logarithmic axis
+
+
+def test_runs_are_searched_opened_and_compared(visit, results):
+    tab = visit(PAGES["runs"])
+    tab.get_by_label("search").fill("resnet s1")
+    assert tab.locator("#browser tbody tr").count() == 2
+    tab.get_by_label("ended").select_option("diverged")
+    assert tab.locator("#browser tbody tr").count() == 0
+    tab.get_by_label("search").fill("")
+    tab.locator("#browser tbody a").click()
+    assert "resnet_repro.train" in tab.inner_text("#chosen pre")
+    tab.get_by_label("ended").select_option("")
+    for box in ("compare resnet8-s0", "compare resnet14-s1"):
+        tab.get_by_label(box).check()
+    tab.wait_for_selector("h2:text('Two runs side by side')")
+    row = tab.locator("#chosen tr.differs", has_text="test error, %").first
+    values = [float(text.replace("−", "-")) for text in row.locator("td").all_inner_texts()]
+    expected = [outcome({"model": "resnet", "depth": d, "seed": s})["errors"] for d, s in ((8, 0), (14, 1))]
+    assert values == pytest.approx([*expected, expected[0] - expected[1]], rel=1e-3)
+    differing = tab.locator("#chosen tr.differs th").all_inner_texts()
+    planned = {one.id: columns(one.run) for one in plan(experiment.load(NAME))}
+    assert {"depth", "seed"} < set(differing)
+    assert "learning rate" not in differing
+    assert len(planned) == 12
