@@ -63,7 +63,7 @@ watch: setup ## the live screen of EXP while it is swept elsewhere
 
 site: setup ## the results in a browser (RESULTS=results/local: yours), at localhost:PORT
 	@test -f $(RESULTS)/site/index.html || { echo "error: no results in $(RESULTS)/site yet: make report"; exit 1; }
-	@echo "open http://localhost:$(PORT)/site/index.html (Ctrl-C ends it)"
+	@echo "open localhost:$(PORT)/site/index.html (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(RESULTS) $(PORT) 2>/dev/null || \
 	  test $$? = 130 || { echo "error: port $(PORT) is taken: make site PORT=..."; exit 1; }
 

@@ -1,0 +1,76 @@
+// The data of the experiments, loaded when they are needed, and how an element is made. No text becomes markup.
+"use strict";
+
+const site = (() => {
+  const waiting = {}; // what is loaded, by kind and experiment: {promise, resolve}
+
+  // The data of one kind ("runs", "points") of an experiment; a page from disk may load scripts, and nothing else.
+  function load(kind, id) {
+    const key = `${kind} ${id}`;
+    if (!waiting[key]) {
+      waiting[key] = {};
+      waiting[key].promise = new Promise((resolve, reject) => {
+        waiting[key].resolve = resolve;
+        const script = document.createElement("script");
+        script.src = `../${encodeURIComponent(id)}/report-${kind}.js`;
+        script.onerror = () => reject(new Error(`${script.src} cannot be read`));
+        document.head.append(script);
+      });
+    }
+    return waiting[key].promise;
+  }
+
+  const come = (kind) => (id, found) => waiting[`${kind} ${id}`].resolve(found);
+
+  // The value of a column ({of, at}) for run i.
+  const value = (column, i) => column.of[column.at ? column.at[i] : 0];
+
+  // An element: attributes, listeners (on...), and children, which are elements or text.
+  function element(name, attributes = {}, ...children) {
+    const svg = ["svg", "path", "line", "text", "g", "rect", "circle"].includes(name);
+    const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+    for (const [key, what] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), what);
+      else if (what !== null && what !== false) made.setAttribute(key, what === true ? "" : what);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  const labelled = (words, control) => element("label", {}, words, control);
+
+  function select(words, options, chosen, change) {
+    const control = element("select", { onchange: () => change(control.value) });
+    for (const [key, said] of options) control.append(element("option", { value: key, selected: key === chosen }, said));
+    return labelled(words, control);
+  }
+
+  // A line as it is drawn, for a legend.
+  function stroke({ colour, dash }) {
+    const line = element("line", { x1: 0, x2: 30, y1: 6, y2: 6, stroke: colour, "stroke-dasharray": dash || null });
+    return element("svg", { viewBox: "0 0 30 10", "aria-hidden": "true" }, line);
+  }
+
+  // A number as a reader wants it: four digits.
+  function number(x) {
+    if (x === null || x === undefined) return "–";
+    const size = Math.abs(x);
+    if (size !== 0 && (size < 1e-3 || size >= 1e7)) return x.toExponential(2).replace("-", "−");
+    return String(Number(x.toPrecision(size >= 1e4 ? 8 : 4))).replace("-", "−");
+  }
+
+  function median(values) {
+    const known = values.filter((v) => v !== null).sort((a, b) => a - b);
+    const middle = Math.floor(known.length / 2);
+    if (!known.length) return null;
+    return known.length % 2 ? known[middle] : (known[middle - 1] + known[middle]) / 2;
+  }
+
+  // Values as a reader expects them: numbers by size, the others as they came.
+  function sorted(values) {
+    const found = [...new Set(values)];
+    return found.every((v) => v !== "" && !Number.isNaN(Number(v))) ? found.sort((a, b) => a - b) : found;
+  }
+
+  return { load, runs: come("runs"), points: come("points"), value, element, labelled, select, stroke, number, median, sorted };
+})();
