@@ -95,6 +95,9 @@ class Model:
         ),
     )  # fmt: skip
     activation: str = added("0.2", choice("relu", "tanh", "sigmoid", help="the nonlinearity"))
+    starts_as: int | None = added(
+        "0.2", number(None, low=8, help="starts as the net of so many layers, further blocks as identities; null: not")
+    )
 
 
 @dataclass

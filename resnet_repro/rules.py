@@ -100,6 +100,27 @@ def _check_number(name: str, value: Any, low: float, high: float) -> None:
         raise ConfigError(f"{name} must be at most {LARGEST:,} in size, got {shown(value)}")
 
 
+def _start_rules(m: Model) -> Iterable[tuple[bool, str]]:
+    """Which networks can start as a shallower one (nets/identity.py)."""
+    few = m.starts_as
+    if few is None:
+        return
+    yield FAMILIES[m.family].stages(few, m.block) is None, f"model.starts_as: {wrong_depth(m.family, few, m.block)}"
+    yield few >= m.depth, f"model.starts_as must be less than model.depth={m.depth}, got {few}; take fewer layers"
+    yield (
+        not m.residual and m.norm != "none",
+        f"model.starts_as={few}: no block of a plain net with norm is an identity, since it takes away mean and "
+        "deviation of every batch; use model.norm=none or model=resnet",
+    )
+    needed = {"block": "basic", "order": "original", "activation": "relu", "branch_scale": "one", "shortcut_scale": 1}
+    wrong = [f"model.{k}={getattr(m, k)}" for k, value in needed.items() if getattr(m, k) != value]
+    wrong += ["model.shortcut=C"] * (m.shortcut == "C")
+    yield (
+        bool(wrong),
+        f"model.starts_as={few} needs blocks that can be identities, got {wrong[0] if wrong else ''}; leave it out",
+    )
+
+
 def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     """Rules over several settings, each as (is it broken, what to say)."""
     m, d, o, p = run.model, run.data, run.optim, run.probes
@@ -117,6 +138,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         bool(unused) and not m.residual,
         f"model.{unused[0] if unused else ''}: a plain net has no shortcut; use model=resnet or leave it out",
     )
+    yield from _start_rules(m)
     yield (
         m.shortcut != "A" and (m.shortcut_subsample, m.shortcut_pad) != ("slice", "append"),
         f"model.shortcut_subsample and model.shortcut_pad apply to shortcut A only, got shortcut {m.shortcut}",

@@ -21,6 +21,7 @@ FROZEN = {
     "model.order": "original",
     "model.activation": "relu",
     "model.branch_scale": "one",
+    "model.starts_as": None,
     "data.crop": "padded",
     "data.size": None,
     "data.resize": None,

@@ -32,6 +32,7 @@ SETTINGS = {
     "order": "order within a block",
     "activation": "nonlinearity",
     "branch_scale": "branch scale",
+    "starts_as": "layers at the start",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
@@ -51,7 +52,7 @@ SETTINGS = {
 }
 """A setting where its name alone does not say it."""
 
-VALUES = {
+VALUES: dict[str, dict[Any, str]] = {
     "model": {"plain": "plain net", "resnet": "ResNet"},
     "split": {"full": "all", "45k": "nine tenths, the rest for selection"},
     "normalize": {"channel": "channel mean and deviation", "pixel_mean": "per-pixel mean", "none": "nothing"},
@@ -72,6 +73,7 @@ VALUES = {
         "skipinit": "learned from 0 (SkipInit)",
     },
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
+    "starts_as": {None: "all"},
 }
 """A value where it alone does not say it."""
 

@@ -14,6 +14,7 @@ from resnet_repro.config import Run
 from resnet_repro.data import DataSet
 from resnet_repro.data import load as load_data
 from resnet_repro.nets import NETWORKS, CifarNet
+from resnet_repro.nets.identity import start_as
 
 
 def data_sets(runs: Sequence[Run]) -> list[DataSet]:
@@ -63,5 +64,9 @@ def _arguments(run: Run, images: DataSet) -> dict[str, Any]:
 
 
 def _make(arguments: dict[str, Any], generator: torch.Generator) -> CifarNet:
-    rest = {name: value for name, value in arguments.items() if name not in ("family", "depth")}
-    return NETWORKS[arguments["family"]](arguments["depth"], **rest, generator=generator)
+    rest = {name: value for name, value in arguments.items() if name not in ("family", "depth", "starts_as")}
+    kind, depth, few = NETWORKS[arguments["family"]], arguments["depth"], arguments.get("starts_as")
+    if few is None:
+        return kind(depth, **rest, generator=generator)
+    shallow = kind(few, **rest, generator=generator)  # first, so that it is the net of that depth and seed
+    return start_as(kind(depth, **rest, generator=generator), shallow, depth, few)

@@ -128,7 +128,7 @@ def label_ends(panels: Panels, ax: "Axes", ends: Sequence[tuple[float, float, st
 
 
 def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequence[float]) -> None:
-    """Scales the y axis from 0, or from the lowest value below it, to what the values need.
+    """Scales the y axis from 0, or from the lowest value below it, to what the values need; 0 is always on it.
 
     On the square-root scale 0.5 % and 90 % can be read in one panel, and, errors being counts, equal noise looks equal.
     """
@@ -139,7 +139,7 @@ def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequ
         return
     highest = max(values, default=100.0)
     if metric not in ERRORS:
-        ax.set_ylim(1.05 * min(0.0, *values), 1.05 * highest)
+        ax.set_ylim(1.05 * min(0.0, *values), 1.05 * max(0.0, highest))
         return
     top = next((t for t in FINE_TICKS[3:] + TICKS[5:] if t >= highest), 100)
     if scale == "square-root":
