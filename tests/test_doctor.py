@@ -46,7 +46,7 @@ def test_one_thing_wrong_ends_with_code_1_and_its_remedy(run, capsys):
 
 
 def test_a_file_system_without_locks_is_wrong(run, monkeypatch):
-    monkeypatch.setattr(records, "_try_lock", lambda file, kind: True)
+    monkeypatch.setattr(records.locks, "_try_lock", lambda file, kind: True)
     assert doctor.locks(run).verdict == "wrong"
     assert "keeps nobody out" in doctor.locks(run).says
 
