@@ -117,7 +117,7 @@ def _head(layout: Layout) -> list[str]:
         kinds = [(subhead, kind) for (_, subhead), kind in group]
         width = sum(_width(kind) for _, kind in kinds)
         if any(subhead for subhead, _ in kinds):
-            upper.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(head)}}}")
+            upper.append(rf"\multicolumn{{{width}}}{{c}}{{{_cell(head, 'c', head=True)}}}")
             rules += [rf"\cmidrule(lr){{{place}-{place + width - 1}}}"] if len(kinds) > 1 else []
         else:
             upper.append(" & " * (width - 1))
