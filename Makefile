@@ -9,6 +9,9 @@ RESULTS := results
 EXPS := degradation,batchnorm,shortcut-scale
 MINUTES :=
 PORT := 8000
+PAGE := site/index.html
+LOCAL := results/local
+WEB :=
 ALL :=
 ENGINE := $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
@@ -32,7 +35,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch live site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,12 +61,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 sweep: setup ## train what is missing of EXP, collect, report, say the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
 
-watch: setup ## the live screen of EXP while it is swept elsewhere
-	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
+watch: setup ## the live screen of EXP while it is swept elsewhere (WEB=1: in a browser)
+	@$(if $(WEB),$(MAKE) -s live,$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES))
+
+live:
+	@test -f $(LOCAL)/$(EXP)/report.html || echo "the page of $(EXP) comes with its first whole seed"
+	@until test -f $(LOCAL)/$(EXP)/report.html; do sleep 1; done
+	@$(MAKE) -s site RESULTS=$(LOCAL) PAGE="$(EXP)/report.html?live=5"
 
 site: setup ## the results in a browser (RESULTS=results/local: yours), at localhost:PORT
 	@test -f $(RESULTS)/site/index.html || { echo "error: no results in $(RESULTS)/site yet: make report"; exit 1; }
-	@echo "open localhost:$(PORT)/site/index.html (Ctrl-C ends it)"
+	@echo "open localhost:$(PORT)/$(PAGE) (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(RESULTS) $(PORT) 2>/dev/null || \
 	  test $$? = 130 || { echo "error: port $(PORT) is taken: make site PORT=..."; exit 1; }
 

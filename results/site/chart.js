@@ -3,8 +3,7 @@
 
 site.chart = (() => {
   const { element, number } = site;
-  const [WIDTH, HEIGHT] = [860, 440];
-  const MARGIN = { left: 66, right: 16, top: 14, bottom: 52 };
+  const MARGIN = { left: 58, right: 24, top: 14, bottom: 48 };
 
   // What an axis is drawn on: x -> position; a value that has no place is left out (the logarithm of 0).
   const SCALES = {
@@ -38,6 +37,8 @@ site.chart = (() => {
   // The readout says what is under the pointer; it is a live region, so a screen reader says it, too.
   return function chart(place, { lines, x, y, scale, about }) {
     const xScale = "linear";
+    const WIDTH = Math.max(300, place.clientWidth - 10); // as wide as there is room, with text of one size
+    const HEIGHT = Math.min(460, Math.max(300, WIDTH / 2));
     const readout = element("output", { class: "readout", "aria-live": "polite" }, HELP);
     const svg = element("svg", {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`, tabindex: 0, role: "application", "aria-roledescription": "chart",
@@ -76,7 +77,7 @@ site.chart = (() => {
         parts.push(element("line", { class: "grid", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: up(v), y2: up(v) }));
         parts.push(element("text", { x: MARGIN.left - 7, y: up(v) + 5, "text-anchor": "end" }, number(v)));
       }
-      for (const v of ticks(view.x0, view.x1, xScale)) {
+      for (const v of ticks(view.x0, view.x1, xScale).filter((_, i, all) => all.length * 60 < inner.width || i % 2)) {
         parts.push(element("line", { class: "axis", x1: across(v), x2: across(v), y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom + 5 }));
         parts.push(element("text", { x: across(v), y: HEIGHT - MARGIN.bottom + 22, "text-anchor": "middle" }, number(v)));
       }
