@@ -9,7 +9,6 @@ RESULTS := results
 EXPS := degradation,batchnorm,shortcut-scale
 MINUTES :=
 PORT := 8000
-PAGE := site/index.html
 LOCAL := results/local
 WEB :=
 ALL :=
@@ -35,7 +34,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch live site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,18 +61,23 @@ sweep: setup ## train what is missing of EXP, collect, report, say the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
 
 watch: setup ## the live screen of EXP while it is swept elsewhere (WEB=1: in a browser)
-	@$(if $(WEB),$(MAKE) -s live,$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES))
-
-live:
+ifeq ($(WEB),)
+	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
+else
 	@test -f $(LOCAL)/$(EXP)/report.html || echo "the page of $(EXP) comes with its first whole seed"
 	@until test -f $(LOCAL)/$(EXP)/report.html; do sleep 1; done
-	@$(MAKE) -s site RESULTS=$(LOCAL) PAGE="$(EXP)/report.html?live=5"
+	$(call serve,$(LOCAL),$(EXP)/report.html?live=5)
+endif
 
 site: setup ## the results in a browser (RESULTS=results/local: yours), at localhost:PORT
 	@test -f $(RESULTS)/site/index.html || { echo "error: no results in $(RESULTS)/site yet: make report"; exit 1; }
-	@echo "open localhost:$(PORT)/$(PAGE) (Ctrl-C ends it)"
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(RESULTS) $(PORT) 2>/dev/null || \
-	  test $$? = 130 || { echo "error: port $(PORT) is taken: make site PORT=..."; exit 1; }
+	$(call serve,$(RESULTS),site/index.html)
+
+define serve
+@echo "open localhost:$(PORT)/$(2) (Ctrl-C ends it)"
+@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(1) $(PORT) >/dev/null 2>&1 || \
+  { echo "error: the server has ended; if port $(PORT) is taken: make $@ PORT=..."; exit 1; }
+endef
 
 campaign: setup ## EXPS in turn, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \

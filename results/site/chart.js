@@ -44,6 +44,8 @@ site.chart = (() => {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`, tabindex: 0, role: "application", "aria-roledescription": "chart",
       "aria-label": `${about}. Arrow keys walk along the lines, + and − zoom, 0 shows the whole.`,
     });
+    // What is under the pointer is drawn on a sheet of its own: thousands of lines are not drawn again for it.
+    const over = element("svg", { class: "over", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
     const inner = { width: WIDTH - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
     const whole = bounds();
     let view = { ...whole };
@@ -83,17 +85,19 @@ site.chart = (() => {
       }
       parts.push(element("line", { class: "axis", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom }));
       parts.push(element("text", { x: MARGIN.left + inner.width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, x));
-      const clip = element("svg", { x: MARGIN.left, y: MARGIN.top, width: inner.width, height: inner.height, viewBox: `${MARGIN.left} ${MARGIN.top} ${inner.width} ${inner.height}` });
+      const clip = clipped();
       for (const line of lines) {
-        line.path = element("path", { class: line.kind, stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) });
-        clip.append(line.path);
+        clip.append(element("path", { class: line.kind, stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) }));
       }
-      mark = element("circle", { class: "mark", r: 5, visibility: "hidden" });
-      clip.append(mark);
       svg.replaceChildren(...parts, clip);
+      over.replaceChildren();
       if (near) show(...near);
     }
-    let mark;
+
+    const clipped = (...parts) => element("svg", {
+      x: MARGIN.left, y: MARGIN.top, width: inner.width, height: inner.height,
+      viewBox: `${MARGIN.left} ${MARGIN.top} ${inner.width} ${inner.height}`,
+    }, ...parts);
 
     function path(line) {
       let text = "", pen = "M";
@@ -107,14 +111,11 @@ site.chart = (() => {
     }
 
     function show(line, i) {
-      if (near && near[0].path) near[0].path.classList.remove("near");
       near = [line, i];
-      line.path.classList.add("near");
-      line.path.parentNode.append(line.path, mark); // on top
-      mark.setAttribute("cx", across(line.x[i]));
-      mark.setAttribute("cy", up(line.y[i]));
-      mark.setAttribute("fill", line.colour);
-      mark.setAttribute("visibility", "visible");
+      over.replaceChildren(clipped(
+        element("path", { class: "near", stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) }),
+        element("circle", { class: "mark", r: 5, cx: across(line.x[i]), cy: up(line.y[i]), fill: line.colour }),
+      ));
       readout.textContent = `${line.name}: ${number(line.y[i])} at ${x} ${number(line.x[i])}`;
     }
 
@@ -152,7 +153,7 @@ site.chart = (() => {
     svg.addEventListener("pointermove", (event) => {
       const [left, top] = position(event);
       if (start) {
-        box ??= svg.appendChild(element("rect", { class: "drag" }));
+        box ??= over.appendChild(element("rect", { class: "drag" }));
         const sides = { x: Math.min(left, start[0]), y: Math.min(top, start[1]), width: Math.abs(left - start[0]), height: Math.abs(top - start[1]) };
         for (const [key, v] of Object.entries(sides)) box.setAttribute(key, v);
         return;
@@ -200,7 +201,7 @@ site.chart = (() => {
     const button = (words, action) => element("button", { type: "button", onclick: action }, words);
     place.replaceChildren(
       element("p", { class: "quiet" }, y),
-      element("div", { class: "chart" }, svg),
+      element("div", { class: "chart" }, svg, over),
       readout,
       element("div", { class: "controls" }, button("Zoom in", () => scaled(0.5)), button("Zoom out", () => scaled(2)), button("Show the whole", () => zoom({ ...whole }))),
     );
