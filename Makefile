@@ -9,6 +9,8 @@ RESULTS := results
 EXPS := degradation,batchnorm,shortcut-scale
 MINUTES :=
 PORT := 8000
+LOCAL := results/local
+WEB :=
 ALL :=
 ENGINE := $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
@@ -58,14 +60,24 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 sweep: setup ## train what is missing of EXP, collect, report, say the verdicts
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --launcher $(LAUNCHER) $(OVERRIDES)
 
-watch: setup ## the live screen of EXP while it is swept elsewhere
+watch: setup ## the live screen of EXP while it is swept elsewhere (WEB=1: in a browser)
+ifeq ($(WEB),)
 	@$(BIN)/python -m resnet_repro.watch $(EXP) $(OVERRIDES)
+else
+	@test -f $(LOCAL)/$(EXP)/report.html || echo "the page of $(EXP) comes with its first whole seed"
+	@until test -f $(LOCAL)/$(EXP)/report.html; do sleep 1; done
+	$(call serve,$(LOCAL),$(EXP)/report.html?live=5)
+endif
 
 site: setup ## the results in a browser (RESULTS=results/local: yours), at localhost:PORT
 	@test -f $(RESULTS)/site/index.html || { echo "error: no results in $(RESULTS)/site yet: make report"; exit 1; }
-	@echo "open localhost:$(PORT)/site/index.html (Ctrl-C ends it)"
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(RESULTS) $(PORT) 2>/dev/null || \
-	  test $$? = 130 || { echo "error: port $(PORT) is taken: make site PORT=..."; exit 1; }
+	$(call serve,$(RESULTS),site/index.html)
+
+define serve
+@echo "open localhost:$(PORT)/$(2) (Ctrl-C ends it)"
+@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(1) $(PORT) >/dev/null 2>&1 || \
+  { echo "error: the server has ended; if port $(PORT) is taken: make $@ PORT=..."; exit 1; }
+endef
 
 campaign: setup ## EXPS in turn, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \

@@ -8,8 +8,9 @@ import pytest
 
 from resnet_repro.collect import MEASURED, PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.metrics import METRICS, PROFILES
+from resnet_repro.metrics import METRICS
 from resnet_repro.planning import plan
+from resnet_repro.probes import PROBES
 
 
 def measured_row(settings, errors=None, diverged_step=None, **other):
@@ -64,7 +65,8 @@ def write_data():
             points += [
                 {"run_id": planned.id, "step": step, "metric": metric, "x": layer, "value": 10.0**-layer}
                 for step in range(0, settings["steps"] + 1, every)
-                for metric in (PROFILES if experiment.probes else ())
+                for probe in experiment.probes
+                for metric in PROBES[probe].quantities
                 for layer in range(1, settings["depth"] + 1)
             ]
         write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *MEASURED], runs)

@@ -4,6 +4,7 @@ The order of the story stands in story.yaml, the questions in questions.yaml.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro import documents
@@ -121,16 +122,43 @@ WORDS: dict[str, dict[str, str]] = {
 """What a page of questions says besides the questions, by language."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question and its answer.
+
+    backs: the claims that the answer rests on, each with its verdict (None where it is not measured) and the verdict
+    for which the answer was written. changed: whether one of them is another by now.
+    """
+
+    question: str
+    answer: str
+    backs: Sequence[tuple[str, Verdict | None, str]]
+
+    @property
+    def changed(self) -> bool:
+        return any(v is None or v.verdict != then for _, v, then in self.backs)
+
+
+def asked(verdicts: Decided, language: str) -> list[Asked]:
+    """The questions in a language of WORDS, with what is measured now."""
+    every = [(one, one if language == "en" else one[language]) for one in documents.read(QUESTIONS)]
+    return [
+        Asked(
+            told["question"],
+            told["answer"].strip(),
+            [(name, found(verdicts, name), then) for name, then in one["backs"].items()],
+        )
+        for one, told in every
+    ]
+
+
 def questions(verdicts: Decided, language: str) -> str:
     """The page of questions in a language of WORDS, each with its answer and the verdicts that the answer rests on."""
     words = WORDS[language]
     parts = [f"# {words['title']}", words["intro"], words["other"]]
-    for asked in documents.read(QUESTIONS):
-        told = asked if language == "en" else asked[language]
-        backs = [(name, found(verdicts, name), then) for name, then in asked["backs"].items()]
-        changed = any(v is None or v.verdict != then for _, v, then in backs)
-        parts += [f"## {told['question']}", *([words["changed"]] if changed else []), told["answer"].strip()]
-        parts.append("\n".join(_backing(*one, words) for one in backs) or f"*{words['none']}*")
+    for one in asked(verdicts, language):
+        parts += [f"## {one.question}", *([words["changed"]] if one.changed else []), one.answer]
+        parts.append("\n".join(_backing(*back, words) for back in one.backs) or f"*{words['none']}*")
     return "\n\n".join(parts) + "\n"
 
 

@@ -32,7 +32,7 @@ SETTINGS = {
     "order": "order within a block",
     "activation": "nonlinearity",
     "branch_scale": "branch scale",
-    "starts_as": "layers at the start",
+    "starts_as": "starting depth",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
@@ -73,7 +73,7 @@ VALUES: dict[str, dict[Any, str]] = {
         "skipinit": "learned from 0 (SkipInit)",
     },
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
-    "starts_as": {None: "all"},
+    "starts_as": {None: "its own"},
 }
 """A value where it alone does not say it."""
 

@@ -83,6 +83,9 @@ def test_the_gradients_of_small_nets_are_measured_collected_summarised_decided_a
     )
     assert "before the first step" in figures.render(figure, measured, tmp_path / "out")
     assert "<!-- 10⁻¹ -->" in (tmp_path / "out" / f"{figure.name}.svg").read_text()
+    plain = {"model": "plain", "depth": 14}
+    slopes = figures.draw(Figure("slopes", "error_by_depth", ["gradient_slope"], where=plain), measured, "").axes[0]
+    assert measured.select(plain)["gradient_slope"].max() < 0 == slopes.get_ylim()[1]
     with pytest.raises(ValueError, match="a profile has one metric"):
         figures.numbers(replace(figure, y=["gradient_norm_output", "output_rms"]), measured)
     assert "Not drawn" in figures.render(replace(figure, at=40), measured, tmp_path / "out")

@@ -5,6 +5,7 @@
     results/<id>/report-points.js   what was measured on the way
     results/site/index.html         all claims as a story
     results/site/runs.html          every run, and any two of them side by side
+    results/site/questions.html     questions with answers, as docs/questions.md; in Chinese questions.zh.html
     results/site/*.css, *.js        what the pages share
 
 A page that is opened from disk may load scripts and no other data, so the data are scripts that call `site.runs` and
@@ -12,6 +13,7 @@ A page that is opened from disk may load scripts and no other data, so the data 
 browser engine of 33 MB, and its bytes change with its version, which `verify` would take for an edited result.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,11 @@ from resnet_repro.experiment import Experiment, file
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
 ASSETS = ("site.css", "data.js", "chart.js", "explore.js", "runs.js")
+QUESTIONS = {"en": "questions.html", "zh": "questions.zh.html"}
 PICTURES = {
     "SVG": ".svg",
     "PNG": ".png",
@@ -95,6 +99,12 @@ def of_all(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, 
     }
     return {
         **{f"{name}.html": pages.get_template(f"{name}.html.jinja").render(shared) for name in ("index", "runs")},
+        **{
+            file: pages.get_template("questions.html.jinja").render(
+                lang=lang, words=story.WORDS[lang], asked=story.asked(verdicts, lang), estimate=tables.estimate
+            )
+            for lang, file in QUESTIONS.items()
+        },
         **{name: (HERE / name).read_text(encoding="utf-8") for name in ASSETS},
     }
 
@@ -122,8 +132,15 @@ def _environment() -> "jinja2.Environment":
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["slug"] = _slug
+    environment.filters |= {"slug": _slug, "emphasised": _emphasised}
     return environment
+
+
+def _emphasised(words: str) -> "Markup":
+    """Words with `*emphasis*`, the one mark that answers have, for HTML."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", str(escape(words))))
 
 
 def _slug(verdict: Any) -> str:

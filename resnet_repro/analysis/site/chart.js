@@ -3,8 +3,7 @@
 
 site.chart = (() => {
   const { element, number } = site;
-  const [WIDTH, HEIGHT] = [860, 440];
-  const MARGIN = { left: 66, right: 16, top: 14, bottom: 52 };
+  const MARGIN = { left: 58, right: 24, top: 14, bottom: 48 };
 
   // What an axis is drawn on: x -> position; a value that has no place is left out (the logarithm of 0).
   const SCALES = {
@@ -38,11 +37,15 @@ site.chart = (() => {
   // The readout says what is under the pointer; it is a live region, so a screen reader says it, too.
   return function chart(place, { lines, x, y, scale, about }) {
     const xScale = "linear";
+    const WIDTH = Math.max(300, place.clientWidth - 10); // as wide as there is room, with text of one size
+    const HEIGHT = Math.min(460, Math.max(300, WIDTH / 2));
     const readout = element("output", { class: "readout", "aria-live": "polite" }, HELP);
     const svg = element("svg", {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`, tabindex: 0, role: "application", "aria-roledescription": "chart",
       "aria-label": `${about}. Arrow keys walk along the lines, + and − zoom, 0 shows the whole.`,
     });
+    // What is under the pointer is drawn on a sheet of its own: thousands of lines are not drawn again for it.
+    const over = element("svg", { class: "over", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
     const inner = { width: WIDTH - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
     const whole = bounds();
     let view = { ...whole };
@@ -76,23 +79,25 @@ site.chart = (() => {
         parts.push(element("line", { class: "grid", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: up(v), y2: up(v) }));
         parts.push(element("text", { x: MARGIN.left - 7, y: up(v) + 5, "text-anchor": "end" }, number(v)));
       }
-      for (const v of ticks(view.x0, view.x1, xScale)) {
+      for (const v of ticks(view.x0, view.x1, xScale).filter((_, i, all) => all.length * 60 < inner.width || i % 2)) {
         parts.push(element("line", { class: "axis", x1: across(v), x2: across(v), y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom + 5 }));
         parts.push(element("text", { x: across(v), y: HEIGHT - MARGIN.bottom + 22, "text-anchor": "middle" }, number(v)));
       }
       parts.push(element("line", { class: "axis", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom }));
       parts.push(element("text", { x: MARGIN.left + inner.width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, x));
-      const clip = element("svg", { x: MARGIN.left, y: MARGIN.top, width: inner.width, height: inner.height, viewBox: `${MARGIN.left} ${MARGIN.top} ${inner.width} ${inner.height}` });
+      const clip = clipped();
       for (const line of lines) {
-        line.path = element("path", { class: line.kind, stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) });
-        clip.append(line.path);
+        clip.append(element("path", { class: line.kind, stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) }));
       }
-      mark = element("circle", { class: "mark", r: 5, visibility: "hidden" });
-      clip.append(mark);
       svg.replaceChildren(...parts, clip);
+      over.replaceChildren();
       if (near) show(...near);
     }
-    let mark;
+
+    const clipped = (...parts) => element("svg", {
+      x: MARGIN.left, y: MARGIN.top, width: inner.width, height: inner.height,
+      viewBox: `${MARGIN.left} ${MARGIN.top} ${inner.width} ${inner.height}`,
+    }, ...parts);
 
     function path(line) {
       let text = "", pen = "M";
@@ -106,14 +111,11 @@ site.chart = (() => {
     }
 
     function show(line, i) {
-      if (near && near[0].path) near[0].path.classList.remove("near");
       near = [line, i];
-      line.path.classList.add("near");
-      line.path.parentNode.append(line.path, mark); // on top
-      mark.setAttribute("cx", across(line.x[i]));
-      mark.setAttribute("cy", up(line.y[i]));
-      mark.setAttribute("fill", line.colour);
-      mark.setAttribute("visibility", "visible");
+      over.replaceChildren(clipped(
+        element("path", { class: "near", stroke: line.colour, "stroke-dasharray": line.dash || null, d: path(line) }),
+        element("circle", { class: "mark", r: 5, cx: across(line.x[i]), cy: up(line.y[i]), fill: line.colour }),
+      ));
       readout.textContent = `${line.name}: ${number(line.y[i])} at ${x} ${number(line.x[i])}`;
     }
 
@@ -151,7 +153,7 @@ site.chart = (() => {
     svg.addEventListener("pointermove", (event) => {
       const [left, top] = position(event);
       if (start) {
-        box ??= svg.appendChild(element("rect", { class: "drag" }));
+        box ??= over.appendChild(element("rect", { class: "drag" }));
         const sides = { x: Math.min(left, start[0]), y: Math.min(top, start[1]), width: Math.abs(left - start[0]), height: Math.abs(top - start[1]) };
         for (const [key, v] of Object.entries(sides)) box.setAttribute(key, v);
         return;
@@ -199,7 +201,7 @@ site.chart = (() => {
     const button = (words, action) => element("button", { type: "button", onclick: action }, words);
     place.replaceChildren(
       element("p", { class: "quiet" }, y),
-      element("div", { class: "chart" }, svg),
+      element("div", { class: "chart" }, svg, over),
       readout,
       element("div", { class: "controls" }, button("Zoom in", () => scaled(0.5)), button("Zoom out", () => scaled(2)), button("Show the whole", () => zoom({ ...whole }))),
     );

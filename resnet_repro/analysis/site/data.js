@@ -2,6 +2,7 @@
 "use strict";
 
 const site = (() => {
+  const live = new URLSearchParams(location.search).get("live"); // seconds; of a page that is served while a sweep goes on
   const waiting = {}; // what is loaded, by kind and experiment: {promise, resolve}
 
   // The data of one kind ("runs", "points") of an experiment; a page from disk may load scripts, and nothing else.
@@ -12,7 +13,7 @@ const site = (() => {
       waiting[key].promise = new Promise((resolve, reject) => {
         waiting[key].resolve = resolve;
         const script = document.createElement("script");
-        script.src = `../${encodeURIComponent(id)}/report-${kind}.js`;
+        script.src = `../${encodeURIComponent(id)}/report-${kind}.js${live ? `?${Date.now()}` : ""}`;
         script.onerror = () => reject(new Error(`${script.src} cannot be read`));
         document.head.append(script);
       });
@@ -71,6 +72,15 @@ const site = (() => {
     const found = [...new Set(values)];
     return found.every((v) => v !== "" && !Number.isNaN(Number(v))) ? found.sort((a, b) => a - b) : found;
   }
+
+  // With ?live=5 a page looks every 5 seconds whether it was rendered again, and then shows itself anew.
+  async function follow(before) {
+    const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" }).catch(() => null);
+    const now = answer?.ok ? answer.headers.get("Last-Modified") : null;
+    if (before && now && now !== before) location.reload();
+    else setTimeout(follow, 1000 * live, now || before);
+  }
+  if (live) follow(null);
 
   return { load, runs: come("runs"), points: come("points"), value, element, labelled, select, stroke, number, median, sorted };
 })();

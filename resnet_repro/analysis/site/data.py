@@ -28,7 +28,7 @@ def runs(measured: Measured) -> str:
     e, done = measured.experiment, measured.runs[measured.runs["measured"]]
     overrides = {planned.id: " ".join(planned.overrides) for planned in plan(e)}
     metrics = [name for name in (*METRICS, *SUMMARIES) if done[name].notna().any()]
-    told = [name for name in measured.settings if name != "seed"]
+    told = [name for name in measured.told if name != "seed"]
     return _call("runs", e.id, {
         "question": e.question,
         "ids": list(done.index),

@@ -56,7 +56,7 @@
     body.replaceChildren(...found.slice(0, state.count).map((r) => {
       const box = element("input", { type: "checkbox", "aria-label": `compare ${r.run}`, checked: ticked.includes(r), onchange: () => tick(r, box.checked) });
       const cells = [r.id, r.network, ...r.cells, r.status, ...r.errors.map(number)];
-      return element("tr", {}, element("td", {}, box), element("td", { class: "run" }, element("a", { href: `#${address(r)}` }, r.run)), ...cells.map((c) => element("td", {}, c)));
+      return element("tr", {}, element("td", {}, box), element("td", { class: "run" }, element("a", { href: `#${address(r)}` }, r.run)), ...cells.map((c) => element("td", { class: "short" }, c)));
     }));
     said.textContent = `${found.length} of ${rows.length} runs` + (found.length > state.count ? `, the first ${state.count} shown` : "") + (missing.length ? `. ${missing.join("; ")}.` : ".");
     more.hidden = found.length <= state.count;
