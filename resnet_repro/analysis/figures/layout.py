@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 TOP, BOTTOM, BETWEEN, GAP = 1.6, 3.1, 2.3, 0.8  # ems above the panels, below, between rows, between columns
-NUMBERS = 2.6  # ems for the numbers of the y axis
+NUMBERS = 2.6  # ems for the numbers of the y axis, if they need no more
 LEADER = 1.2  # ems between the axes and a label
 LINE = 1.2  # ems from line to line
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -52,17 +52,20 @@ class Panels:
     height: float
 
 
-def canvas(size: Size, columns: int, words: Words, legend: Sequence["Line2D"]) -> Panels:
-    """Panels in rows of `columns` or as many as the size has room for, with the legend above."""
+def canvas(size: Size, columns: int, words: Words, legend: Sequence["Line2D"], numbers: float = NUMBERS) -> Panels:
+    """Panels in rows of `columns` or as many as the size has room for, with the legend above.
+
+    numbers: ems for the numbers of the y axis.
+    """
     from matplotlib.figure import Figure
 
     columns, full = min(columns, size.columns), size.width / size.em
     rows = math.ceil(len(words.titles) / columns)
-    lines, in_line = _legend_grid(legend, full - NUMBERS - LINE)
+    lines, in_line = _legend_grid(legend, full - numbers - LINE)
     above, between = LINE * lines + TOP, (rows - 1) * BETWEEN
     height = size.panel or (size.height - above - BOTTOM - between) / rows
     y = [w if _ems(w) < height + 1.5 else w.replace(" (", "\n(") for w in words.y]
-    left = NUMBERS + LINE * (1 + max(w.count("\n") for w in y))
+    left = numbers + LINE * (1 + max(w.count("\n") for w in y))
     right = LEADER + max(map(_ems, [*words.ends, words.heading])) + 0.2
     width = (full - left - columns * right - (columns - 1) * GAP) / columns
     tall = above + rows * height + between + BOTTOM
@@ -76,7 +79,7 @@ def canvas(size: Size, columns: int, words: Words, legend: Sequence["Line2D"]) -
         ax.tick_params(labelbottom=i + columns >= len(words.titles), labelleft=column == 0)
         ax.set_xlabel(words.x if i + columns >= len(words.titles) else "")
         ax.set_ylabel(y[i] if column == 0 else "", linespacing=1.0)
-        ax.yaxis.set_label_coords((0.3 - NUMBERS) / width, 0.5)  # at the same place whatever the numbers are
+        ax.yaxis.set_label_coords((0.3 - numbers) / width, 0.5)  # at the same place whatever the numbers are
         axes.append(ax)
     if legend:
         by_row = [entry for c in range(in_line) for entry in legend[c::in_line]]  # matplotlib fills columns first
@@ -127,6 +130,17 @@ def label_ends(panels: Panels, ax: "Axes", ends: Sequence[tuple[float, float, st
     ax.text(words, 1 + 0.5 / panels.height, heading, color=GRAY, **style)
 
 
+def room_for_numbers(metric: str, values: Sequence[float]) -> float:
+    """Ems for the numbers of a y axis: more where a power of ten has a sign and two digits."""
+    above = [value for value in values if 0 < value < math.inf]
+    long = QUANTITIES[metric].log and above and math.log10(min(above)) < -9.5
+    return NUMBERS + 0.6 if long else NUMBERS
+
+
+def _power(exponent: int) -> str:
+    return f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
 def value_axis(panels: Panels, ax: "Axes", metric: str, scale: str, values: Sequence[float]) -> None:
     """Scales the y axis from 0, or from the lowest value below it, to what the values need; 0 is always on it.
 
@@ -161,7 +175,7 @@ def _log_axis(ax: "Axes", values: Sequence[float]) -> None:
     ax.set_ylim(10 ** (low - room), 10 ** (high + room))
     ax.yaxis.set_major_locator(LogLocator(numticks=7))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(lambda value, _: f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}")
+    ax.yaxis.set_major_formatter(lambda value, _: _power(round(math.log10(value))))
 
 
 def _apart(ticks: Sequence[float], height: float) -> list[float]:

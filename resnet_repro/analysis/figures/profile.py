@@ -55,11 +55,13 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
     """One panel for each value of `figure.panel`, one colour for each value of `figure.hue`."""
     inside = cells(drawn, [figure.panel] if figure.panel else [])
     palette = {v: c for v, c in style.colours(figure.hue, measured.runs).items() if v in set(drawn[figure.hue])}
-    panels = layout.canvas(size, len(inside), _words(figure, [panel for panel, _ in inside], list(palette)), [])
+    values = [*drawn["low"], *drawn["high"]]
+    room = layout.room_for_numbers(figure.y[0], values)
+    panels = layout.canvas(size, len(inside), _words(figure, [panel for panel, _ in inside], list(palette)), [], room)
     for ax, (_, lines) in zip(panels.axes, inside, strict=True):
         ax.set_xlim(1, drawn["x"].max())
         ax.locator_params(axis="x", nbins=5)
-        layout.value_axis(panels, ax, figure.y[0], figure.scale, [*drawn["low"], *drawn["high"]])
+        layout.value_axis(panels, ax, figure.y[0], figure.scale, values)
         ends = []
         for cell, line in cells(lines.sort_values("x"), [figure.hue]):
             colour = palette[cell[figure.hue]]
