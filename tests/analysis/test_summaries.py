@@ -11,7 +11,14 @@ import pytest
 from resnet_repro import experiment
 from resnet_repro.analysis import figures, frames
 from resnet_repro.analysis.claims import decide
-from resnet_repro.analysis.summaries import SUMMARIES, factor, gradient_slope, gradient_slope_end, median_at_end
+from resnet_repro.analysis.summaries import (
+    SUMMARIES,
+    factor,
+    gradient_slope,
+    gradient_slope_end,
+    median_at_end,
+    median_of_largest,
+)
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.experiment import DRAWINGS, Claim, Experiment, Figure
@@ -48,6 +55,11 @@ def test_a_factor_per_block_is_that_of_a_geometric_row():
 
 def test_the_median_at_the_end_is_that_of_the_last_look():
     assert median_at_end(pd.concat([profile([9.0] * 3), profile([4.0, 1.0, 2.0], step=40)])) == 2
+
+
+def test_effective_smoothness_is_the_median_over_looks_of_the_largest_value():
+    looks = [profile([1.0, 9.0]), profile([5.0, 2.0], step=20), profile([3.0, 4.0], step=40)]
+    assert median_of_largest(pd.concat(looks)) == 5
 
 
 def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
