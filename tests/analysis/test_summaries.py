@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from resnet_repro import experiment
 from resnet_repro.analysis import figures, frames
 from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.figures import profile as profiles
 from resnet_repro.analysis.summaries import (
     SUMMARIES,
     factor,
@@ -66,6 +68,14 @@ def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
     assert set(SUMMARIES) == set(NAMES)
     modules = {module: import_module(f"resnet_repro.analysis.figures.{module}") for module in DRAWINGS.values()}
     assert all(drawing in modules[module].TITLES for drawing, module in DRAWINGS.items())
+
+
+def test_a_profile_over_fractions_is_drawn_at_them_and_one_over_layers_at_whole_numbers():
+    runs = pd.DataFrame({"model": ["plain"]}, index=pd.Index(["r"], name="run_id"))
+    for axis in ([0.0, 0.05, 0.4], [1, 2, 3]):
+        points = pd.DataFrame({"run_id": "r", "metric": "m", "step": 0, "x": [float(x) for x in axis], "value": 1.0})
+        drawn = profiles.compute(Figure("f", "profile", ["m"]), SimpleNamespace(points=points), runs)
+        assert [repr(x) for x in drawn["x"].tolist()] == [repr(x) for x in axis]
 
 
 def test_the_gradients_of_small_nets_are_measured_collected_summarised_decided_and_drawn(tmp_path):
