@@ -62,6 +62,7 @@ def _share(name: str, words: str) -> Quantity:
 
 LAYER = "layer, from the input"
 BLOCK = "block, from the input"
+STEP_SIZE = "step size, along the gradient"
 LAG = "lag, steps of 1/255 of the line"
 
 
@@ -159,6 +160,38 @@ QUANTITIES = {
             "singular value",
             x="singular value, from the largest",
             log=True,
+        ),
+        Quantity(
+            "loss_along_gradient",
+            "loss after a step along the gradient",
+            "nats",
+            "value",
+            0,
+            math.inf,
+            "loss",
+            "along the gradient",
+            x=STEP_SIZE,
+        ),
+        _per_layer(
+            "gradient_change",
+            "norm of the change of the gradient after a step along it",
+            "gradient",
+            "change",
+            STEP_SIZE,
+        ),
+        _per_layer(
+            "gradient_smoothness",
+            "change of the gradient over the distance moved along it",
+            "gradient",
+            "change over distance",
+            STEP_SIZE,
+        ),
+        _summary(
+            "effective_smoothness",
+            "gradient_smoothness",
+            "effective β-smoothness, median over the looks",
+            0,
+            math.inf,
         ),
         _summary("gradient_acf_1", "gradient_acf", "autocorrelation at lag 1, before the first step", -1, 1),
         _summary(

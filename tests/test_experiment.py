@@ -68,6 +68,7 @@ COUNTS = {
     "gradients-training-digits": (2 + 2 * 2) * 8,
     "shortcut-gradients-digits": (6 * 2 + 6) * 20,
     "identity-digits": (2 + 1 + 2 + 1) * 8,
+    "landscape-digits": 2 * 2 * 8,
     "responses-digits": (2 * 2 + 1 + 2) * 8,
     "shattered-gradients-digits": (2 * 4 + 2 * 4 + 3 + 2) * 20,
     "spectrum-digits": (2 * 4 + 2 * 4) * 20,

@@ -77,12 +77,18 @@ def median_at_end(points: "pd.DataFrame") -> float:
     return float(points.loc[points["step"] == points["step"].max(), "value"].median())
 
 
+def median_of_largest(points: "pd.DataFrame") -> float:
+    """The median over the looks, at the start, on the way and at the end, of the largest value over x."""
+    return float(points.groupby("step")["value"].max().median())
+
+
 SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope": gradient_slope,
     "gradient_slope_end": gradient_slope_end,
     "gradient_factor": factor,
     "shortcut_gradient_factor": factor,
     "response_std_end": median_at_end,
+    "effective_smoothness": median_of_largest,
     "gradient_acf_1": first,
     "gradient_acf_images_1": first,
     "output_cosine_last": last_convolution,

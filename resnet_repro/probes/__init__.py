@@ -47,6 +47,7 @@ PROBES = {
         Probe("responses", WHEN, ("response_std",)),
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
         Probe("similarity", WHEN, ("output_cosine", "output_rank")),
+        Probe("smoothness", WHEN, ("loss_along_gradient", "gradient_change", "gradient_smoothness")),
         Probe("spectrum", WHEN, ("jacobian_singular_value",)),
     )
 }

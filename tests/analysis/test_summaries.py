@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,15 @@ import pytest
 from resnet_repro import experiment
 from resnet_repro.analysis import figures, frames
 from resnet_repro.analysis.claims import decide
-from resnet_repro.analysis.summaries import SUMMARIES, factor, gradient_slope, gradient_slope_end, median_at_end
+from resnet_repro.analysis.figures import profile as profiles
+from resnet_repro.analysis.summaries import (
+    SUMMARIES,
+    factor,
+    gradient_slope,
+    gradient_slope_end,
+    median_at_end,
+    median_of_largest,
+)
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
 from resnet_repro.experiment import DRAWINGS, Claim, Experiment, Figure
@@ -50,10 +59,23 @@ def test_the_median_at_the_end_is_that_of_the_last_look():
     assert median_at_end(pd.concat([profile([9.0] * 3), profile([4.0, 1.0, 2.0], step=40)])) == 2
 
 
+def test_effective_smoothness_is_the_median_over_looks_of_the_largest_value():
+    looks = [profile([1.0, 9.0]), profile([5.0, 2.0], step=20), profile([3.0, 4.0], step=40)]
+    assert median_of_largest(pd.concat(looks)) == 5
+
+
 def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
     assert set(SUMMARIES) == set(NAMES)
     modules = {module: import_module(f"resnet_repro.analysis.figures.{module}") for module in DRAWINGS.values()}
     assert all(drawing in modules[module].TITLES for drawing, module in DRAWINGS.items())
+
+
+def test_a_profile_over_fractions_is_drawn_at_them_and_one_over_layers_at_whole_numbers():
+    runs = pd.DataFrame({"model": ["plain"]}, index=pd.Index(["r"], name="run_id"))
+    for axis in ([0.0, 0.05, 0.4], [1, 2, 3]):
+        points = pd.DataFrame({"run_id": "r", "metric": "m", "step": 0, "x": [float(x) for x in axis], "value": 1.0})
+        drawn = profiles.compute(Figure("f", "profile", ["m"]), SimpleNamespace(points=points), runs)
+        assert [repr(x) for x in drawn["x"].tolist()] == [repr(x) for x in axis]
 
 
 def test_the_gradients_of_small_nets_are_measured_collected_summarised_decided_and_drawn(tmp_path):

@@ -45,7 +45,9 @@ def compute(figure: Figure, measured: Measured, runs: "pd.DataFrame") -> "pd.Dat
         parts.append(over.assign(**cell, metric=figure.y[0], step=figure.at))
     if not parts or not sum(map(len, parts)):
         return pd.DataFrame(columns=["metric"])
-    drawn = pd.concat(parts, ignore_index=True).astype({"x": int, "n": int})
+    drawn = pd.concat(parts, ignore_index=True).astype({"n": int})
+    if (drawn["x"] % 1 == 0).all():  # a number of a layer or block; a step size is a fraction
+        drawn["x"] = drawn["x"].astype(int)
     for column in ("median", "low", "high"):
         drawn[column] = [float(f"{value:.{DIGITS}g}") for value in drawn[column]]
     return drawn[[*keys(figure), "metric", "step", "x", "median", "low", "high", "n"]]
@@ -59,7 +61,7 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
     room = layout.room_for_numbers(figure.y[0], values)
     panels = layout.canvas(size, len(inside), _words(figure, [panel for panel, _ in inside], list(palette)), [], room)
     for ax, (_, lines) in zip(panels.axes, inside, strict=True):
-        ax.set_xlim(1, drawn["x"].max())
+        ax.set_xlim(drawn["x"].min(), drawn["x"].max())
         ax.locator_params(axis="x", nbins=5)
         layout.value_axis(panels, ax, figure.y[0], figure.scale, values)
         ends = []
