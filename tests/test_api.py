@@ -6,7 +6,9 @@ import sys
 
 import cloudpickle
 import matplotlib as mpl
+import numpy as np
 import pytest
+from PIL import Image
 
 import resnet_repro as rr
 from resnet_repro import project
@@ -54,9 +56,14 @@ def test_what_was_measured_here_comes_before_what_is_committed(write_data, degra
 def test_a_figure_is_the_one_of_the_report_whatever_style_the_notebook_has(tmp_path):
     with mpl.rc_context({"font.size": 30, "axes.grid": False, "xtick.major.size": 20}):
         before = dict(mpl.rcParams)
-        rr.figure(NAME, "curves", committed=True).savefig(tmp_path / "curves.png", dpi=200, metadata={"Software": None})
+        rr.figure(NAME, "curves", committed=True).savefig(tmp_path / "curves.png", dpi=200)
         assert dict(mpl.rcParams) == before
-    assert (tmp_path / "curves.png").read_bytes() == (project.COMMITTED / NAME / "curves.png").read_bytes()
+    mine, ours = (
+        np.asarray(Image.open(f).convert("RGB"), int)
+        for f in (tmp_path / "curves.png", project.COMMITTED / NAME / "curves.png")
+    )
+    assert mine.shape == ours.shape
+    assert np.abs(mine - ours).mean() < 0.5  # of 255: the file has a palette of 256 colours
 
 
 @pytest.mark.parametrize(

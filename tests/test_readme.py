@@ -61,4 +61,4 @@ def test_the_lock_and_the_build_files_name_no_address():
 def test_no_tracked_file_is_of_a_size_that_does_not_belong_in_git():
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
     sizes = {name: (ROOT / name).stat().st_size for name in tracked.stdout.split("\0") if (ROOT / name).is_file()}
-    assert [name for name, size in sizes.items() if size > 2**20] == []
+    assert [name for name, size in sizes.items() if size > 2 * 2**20] == []
