@@ -221,6 +221,8 @@ def _measured(state: Any, pack: int) -> dict[str, Any]:
     if diverged:  # its outputs are no numbers
         measured = {name: metrics.of_diverged(name) for name in measured}
     flags = status_flags(measured, feed.train_y, diverged)
+    if not run.optim.steps:  # what was not trained has not failed to train
+        flags = dict.fromkeys(flags, False)
     machine = provenance.describe(state.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
     how = {"engine": run.env.engine, "pack": pack, "seconds": round(state.seconds / pack, 3), **_ways(run.env)}

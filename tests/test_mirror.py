@@ -59,6 +59,9 @@ def place(plan):
     return records.folder(plan.run, plan.id)
 
 
+PROVENANCE = {"seconds": 7.5, "engine": "eager", "commit": "0123abc", "data_sha256": "ab"}
+
+
 def rows(first, last, seed):
     return [
         (step, metric, None, None, value / step + seed)
@@ -80,7 +83,7 @@ def finish(plan, first=0):
     reach(plan, 200, first)
     flags = dict.fromkeys(SHARES, False)
     measured = {"status": "finished", "status_flags": flags, "metrics": METRICS, "parameters": 78042}
-    records.write(place(plan), {**measured, "diverged_step": None, "provenance": {}})
+    records.write(place(plan), {**measured, "diverged_step": None, "provenance": PROVENANCE})
 
 
 def settle(plan, step):
@@ -182,11 +185,13 @@ def test_a_finished_run_is_mirrored_with_all_its_curves_config_and_summary(plans
         finish(plans[0])
     (folder,) = segments(plans[0])
     found = inspect(folder)
-    (run,) = [r["run"] for r in found if r["type"] == "run"]
+    run = next(r["run"] for r in found if r["type"] == "run")
     assert (run["run_id"], run["display_name"], run["project"]) == (plans[0].id, plans[0].id, "try")
     assert (run["run_group"], run["job_type"]) == ("an-experiment", "train")
-    assert run["tags"] == ["resnet", "depth 8", "digits"]
-    assert {k: v for k, v in run["config"]["update"].items() if k != "_wandb"} == columns(plans[0].run)
+    told = {k: v for k, v in run["config"]["update"].items() if k != "_wandb"}
+    assert told == {**columns(plans[0].run), "experiment": "an-experiment"}
+    tags = [r["run"]["tags"] for r in found if r["type"] == "run"]
+    assert (tags[0], tags[-1]) == (["resnet", "depth 8", "digits"], ["resnet", "depth 8", "digits", "finished"])
     assert summary(folder)["summary"]["final/test_error"] == 12.25
     assert points(plans[0]) == rows(0, 200, seed=0)
     assert {r["metric"].get("glob_name"): r["metric"].get("step_metric") for r in found if r["type"] == "metric"} == {
@@ -203,6 +208,9 @@ def test_a_finished_run_is_mirrored_with_all_its_curves_config_and_summary(plans
         "final/status": "finished",
         "final/parameters": 78042,
         "final/diverged_step": None,
+        "final/seconds": 7.5,
+        "final/engine": "eager",
+        "final/commit": "0123abc",
     }
     assert ended(plans[0]) == 0
 
@@ -395,7 +403,7 @@ def test_online_curves_summary_and_settings_arrive_while_the_run_goes_on(tmp_pat
     assert said == "after\n"
     for plan in make_plans(tmp_path / "runs", "online"):
         run = state["runs"][plan.id]
-        assert (run["groupName"], run["tags"]) == ("an-experiment", ["resnet", "depth 8", "digits"])
+        assert (run["groupName"], run["tags"]) == ("an-experiment", ["resnet", "depth 8", "digits", "finished"])
         assert not run.get("host")
         items = [json.loads(line) for line in state["points"][plan.id]]
         assert [(i["step"], i["train_loss"]) for i in items] == [(s, 1 / 3 / s + plan.run.seed) for s in STEPS]

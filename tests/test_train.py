@@ -131,6 +131,7 @@ def test_zero_steps_measure_the_network_at_its_initialisation(tmp_path):
     run = tiny(tmp_path, "optim.steps=0")
     record = train(run)
     assert record["steps_done"] == 0
+    assert (record["status"], set(record["status_flags"].values())) == ("finished", {False})  # it has not failed
     assert record["metrics"]["train_loss"] is None
     assert record["metrics"]["train_error_clean"] > 80
     assert records.read_points(place(run)) == []

@@ -15,6 +15,8 @@ from resnet_repro.mirror import say
 from resnet_repro.mirror.points import by_step, logged
 
 POLL_SECONDS = 1.0
+TOLD = ("seconds", "engine", "commit", "device", "torch")
+"""Of where a record comes from, what the summary says."""
 NOTHING = -1
 """The step that a mirror has reached which has not mirrored any."""
 
@@ -56,7 +58,7 @@ class Session:
     def _init(self, job: dict[str, Any], resume: Any) -> Any:
         import wandb
 
-        task, config = self.task, job["config"]
+        task, config = self.task, {**job["config"], "experiment": self.task["group"]}
         settings = wandb.Settings(
             silent=True, console="off", init_timeout=task["patience"] / 3, finish_timeout=task["patience"],
             finish_timeout_raises=True, x_transaction_log_flush_interval=POLL_SECONDS,
@@ -68,7 +70,7 @@ class Session:
             tags=[config["model"], f"depth {config['depth']}", config["data"][:64]],  # 64: W&B's limit
             resume=resume, reinit="create_new", settings=settings,
         )  # fmt: skip
-        run.define_metric("step")
+        run.define_metric("step", hidden=True)
         run.define_metric("*", step_metric="step")
         return run
 
@@ -112,7 +114,9 @@ class Follower:
             self.step = step
         if record is not None:
             final = record["metrics"] | {k: record[k] for k in ("status", "parameters", "diverged_step")}
+            final |= {k: record["provenance"][k] for k in TOLD if k in record["provenance"]}
             run.summary.update({f"final/{k}": v for k, v in final.items()})
+            run.tags = (*run.tags, record["status"])
             session.finish(self.job["id"], exit_code=0)
             self.done = True
         self._note()
