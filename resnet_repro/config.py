@@ -71,7 +71,7 @@ class Model:
     norm: str = choice("batch", "group", "none", help="normalisation after each convolution")
     ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
     init: str = choice(
-        "he", "xavier", "lecun", "torch", "he_border",
+        "he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal",
         help="initial convolution weights; he_border: He's, corrected for zero padding; torch: PyTorch's",
     )  # fmt: skip
     fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
@@ -98,6 +98,7 @@ class Model:
     starts_as: int | None = added(
         "0.2", number(None, low=8, help="starts as the net of so many layers, further blocks as identities; null: not")
     )
+    zero_init_residual: bool = added("0.2", setting(False, help="true: every residual block starts as its shortcut"))
 
 
 @dataclass

@@ -140,6 +140,17 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     )
     yield from _start_rules(m)
     yield (
+        m.zero_init_residual and not (m.residual and m.norm != "none" and m.order == "original"),
+        "model.zero_init_residual=true sets the scale of the last norm of each residual branch to 0: it needs "
+        f"model=resnet, a norm and model.order=original, got norm {m.norm} and order {m.order}; leave it out, or "
+        "without norm use model.branch_scale=skipinit",
+    )
+    yield (
+        m.init == "delta_orthogonal" and m.block == "bottleneck",
+        "model.init=delta_orthogonal needs convolutions whose channels do not become fewer, and bottlenecks have such; "
+        "use model.block=basic",
+    )
+    yield (
         m.shortcut != "A" and (m.shortcut_subsample, m.shortcut_pad) != ("slice", "append"),
         f"model.shortcut_subsample and model.shortcut_pad apply to shortcut A only, got shortcut {m.shortcut}",
     )

@@ -221,7 +221,8 @@ def test_neither_host_nor_user_nor_key_is_in_what_the_mirror_writes(plans, monke
     with mirror.following(plans[:1]):
         finish(plans[0])
     runs = [r["run"] for r in inspect(segments(plans[0])[0]) if r["type"] == "run"]
-    assert runs and not any(run.get("host") for run in runs)
+    assert runs
+    assert not any(run.get("host") for run in runs)
     written = [path for path in segments(plans[0])[0].rglob("*") if path.is_file() and path.parent.name != "logs"]
     assert all(b"s3cret" not in path.read_bytes() for path in written)
     assert "wandb-metadata.json" not in {path.name for path in written}

@@ -33,6 +33,7 @@ SETTINGS = {
     "activation": "nonlinearity",
     "branch_scale": "branch scale",
     "starts_as": "starting depth",
+    "zero_init_residual": "branches start at 0",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
@@ -65,6 +66,8 @@ VALUES: dict[str, dict[Any, str]] = {
         "lecun": "LeCun",
         "torch": "PyTorch's",
         "he_border": "He, corrected for the border",
+        "orthogonal": "orthogonal",
+        "delta_orthogonal": "delta-orthogonal",
     },
     "branch_scale": {
         "one": "1",

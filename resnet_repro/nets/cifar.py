@@ -7,7 +7,7 @@ from resnet_repro.families import BLOCKS, stages
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.blocks import block_shapes, make_blocks, make_end
 from resnet_repro.nets.checks import check_choice, check_positive
-from resnet_repro.nets.inits import initialize
+from resnet_repro.nets.inits import initialize, zero_residual_branches
 from resnet_repro.nets.norms import make_norm
 
 
@@ -33,6 +33,7 @@ class CifarNet(nn.Module):
         the two transitions keep 1.
     norm, ghost_batch: see `make_norm`. Convolutions have biases only with norm "none".
     branch_scale: see `make_branch_scale`.
+    zero_init_residual: every residual block starts as its shortcut, see `zero_residual_branches`.
     init, fan, generator: see `initialize`. Without a generator, PyTorch's global one is drawn from.
     image_size: height and width of the images in pixels. The network takes images of any size; init "he_border" must
         know it.
@@ -64,6 +65,7 @@ class CifarNet(nn.Module):
         init: str = "he",
         fan: str = "fan_out",
         branch_scale: str = "one",
+        zero_init_residual: bool = False,
         image_size: tuple[int, int] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -88,6 +90,8 @@ class CifarNet(nn.Module):
             self.linear = nn.Linear(channels, classes)
         image = None if image_size is None else (in_channels, *image_size)
         initialize(self, init, fan, generator or torch.default_generator, image)
+        if zero_init_residual:
+            zero_residual_branches(self)
 
     @staticmethod
     def _first_convolution(in_channels: int, width: int, bias: bool) -> nn.Conv2d:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_repro.nets.blocks import Block, Bottleneck
 from resnet_repro.nets.checks import check_choice
 
-INITS = ("he", "xavier", "lecun", "torch", "he_border")
+INITS = ("he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal")
 FANS = ("fan_in", "fan_out")
 
 
@@ -27,6 +28,12 @@ def initialize(
     torch: PyTorch's default, uniform with variance 1 / (3 fan_in).
     he_border: normal, variance 2 / (in_channels * t), where t is the number of taps of the kernel that lie inside the
         map, averaged over the positions of its output; `image` says how large the maps are.
+    orthogonal: the matrix of [out_channels, in_channels * k * k] has orthogonal rows or columns, whichever are fewer
+        (Saxe et al. 2014, arXiv:1312.6120), times sqrt(2) for the ReLU; where rows are fewer, they have the length of
+        sqrt(2), which is the variance of "he" by fan_in.
+    delta_orthogonal: kernels are 0 but at their centre, where the matrix of [out_channels, in_channels] has orthogonal
+        columns, times sqrt(2) for the ReLU (Xiao et al. 2018, arXiv:1806.05393, algorithm 1). Each pixel then sees
+        itself alone, so that zero padding takes nothing. Channels must not become fewer.
 
     he_border is He's derivation with zero padding taken into account. A pre-activation is a sum over taps, and at a tap
     outside the map the input is 0; so with inputs of mean square q at every pixel its variance is
@@ -46,7 +53,8 @@ def initialize(
 
     image: channels, height and width of the images, in pixels.
 
-    Raises ValueError for an unknown `init` or `fan`, and for "he_border" without `image`.
+    Raises ValueError for an unknown `init` or `fan`, for "he_border" without `image`, and for "delta_orthogonal" where
+    a convolution has fewer channels at its output than at its input.
     """
     check_choice("init", init, INITS)
     check_choice("fan", fan, FANS)
@@ -61,6 +69,24 @@ def initialize(
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
             module.reset_parameters()
+
+
+@torch.no_grad()
+def zero_residual_branches(net: nn.Module) -> None:
+    """Set the scale of the last norm of each residual branch to 0, so that every block starts as its shortcut.
+
+    Goyal et al. 2017 (arXiv:1706.02677, section 5.1); torchvision's `zero_init_residual`. For blocks in the original
+    order with a norm. Raises ValueError where there is none.
+    """
+    blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
+    last = [block.norm2 if isinstance(block, Block) else block.norm3 for block in blocks]
+    if not last or any(getattr(norm, "weight", None) is None for norm in last):
+        raise ValueError(
+            "zero_init_residual needs residual blocks in the original order that end in a norm: leave it out, or "
+            "without norm choose branch_scale 'skipinit'"
+        )
+    for norm in last:
+        nn.init.zeros_(norm.weight)
 
 
 def _taps(net: nn.Module, image: tuple[int, int, int] | None) -> dict[nn.Module, float]:
@@ -94,11 +120,22 @@ def _draw(shape: torch.Size, init: str, fan: str, generator: torch.Generator, ta
         bound = 1 / math.sqrt(fan_in)
         weight, bias = torch.empty(shape, device="cpu"), torch.empty(shape[0], device="cpu")
         return weight.uniform_(-bound, bound, generator=generator), bias.uniform_(-bound, bound, generator=generator)
+    weight = torch.zeros(shape, device="cpu")
+    if init == "orthogonal":
+        return nn.init.orthogonal_(weight, math.sqrt(2), generator), torch.zeros(shape[0], device="cpu")
+    if init == "delta_orthogonal":
+        if shape[0] < shape[1]:
+            raise ValueError(
+                "init 'delta_orthogonal' needs convolutions whose channels do not become fewer, got one from "
+                f"{shape[1]} to {shape[0]}: choose another init, a larger width or block 'basic'"
+            )
+        centre = nn.init.orthogonal_(torch.empty(shape[:2], device="cpu"), math.sqrt(2), generator)
+        weight[:, :, shape[2] // 2, shape[3] // 2] = centre
+        return weight, torch.zeros(shape[0], device="cpu")
     variance = {
         "he": 2 / (fan_in if fan == "fan_in" else fan_out),
         "xavier": 2 / (fan_in + fan_out),
         "lecun": 1 / fan_in,
         "he_border": 2 / (shape[1] * taps),
     }[init]
-    weight = torch.empty(shape, device="cpu").normal_(0, math.sqrt(variance), generator=generator)
-    return weight, torch.zeros(shape[0], device="cpu")
+    return weight.normal_(0, math.sqrt(variance), generator=generator), torch.zeros(shape[0], device="cpu")

@@ -2,13 +2,15 @@ import math
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from resnet_repro.nets import CifarNet
+from resnet_repro.nets import CifarNet, ImageNet
+from resnet_repro.nets.imagenet import from_torchvision
 from resnet_repro.nets.inits import initialize
 
 INITS = ("he", "xavier", "lecun", "torch")
-ALL = (*INITS, "he_border")
+ALL = (*INITS, "he_border", "orthogonal", "delta_orthogonal")
 ARMS = [
     {"shortcut": "A"},
     {"shortcut": "A", "shortcut_scale": 0.5, "shortcut_subsample": "avgpool", "shortcut_pad": "split"},
@@ -127,6 +129,26 @@ def test_initialize_resets_what_training_changed(norm):
         assert torch.equal(model.state_dict()[name], value), name
 
 
+def test_orthogonal_weights_keep_every_length_but_the_factor_of_the_relu():
+    for name, layer in layers(net(init="orthogonal", shortcut="C")):
+        if name != "linear":
+            matrix = layer.weight.detach().flatten(1)
+            gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+            torch.testing.assert_close(gram, 2 * torch.eye(len(gram)), atol=1e-5, rtol=0)
+
+
+def test_delta_orthogonal_kernels_are_an_isometry_of_every_pixel():
+    conv = nn.Conv2d(16, 32, 3, padding=1, bias=False)
+    initialize(conv, "delta_orthogonal", "fan_in", torch.Generator().manual_seed(0))
+    x = torch.randn(4, 16, 2, 2)  # where zero padding takes most from other rules
+    torch.testing.assert_close(conv(x).square().sum(1), 2 * x.square().sum(1))
+
+
+def test_delta_orthogonal_weights_cannot_narrow_a_map():
+    with pytest.raises(ValueError, match="channels do not become fewer, got one from 16 to 8: choose"):
+        CifarNet(11, block="bottleneck", shortcut="B", width=4, init="delta_orthogonal")
+
+
 @pytest.mark.parametrize(("side", "depth"), [(8, 20), (32, 56)])
 def test_he_border_has_the_variance_of_he_over_the_taps_inside_each_map(side, depth):
     model = CifarNet(depth, width=32, init="he_border", norm="none", image_size=(side, side))
@@ -168,7 +190,28 @@ def test_without_norm_56_plain_layers_on_8_pixels_tell_images_apart_only_with_he
     assert all(0.003 < spread("he_border", seed) < 3 for seed in range(4))
 
 
-@pytest.mark.parametrize(("init", "fan"), [("orthogonal", "fan_in"), ("he", "both")])
+def test_zero_init_residual_is_that_of_torchvision():
+    for depth, block in ((18, "basic"), (50, "bottleneck")):
+        theirs = getattr(torchvision.models, f"resnet{depth}")(zero_init_residual=True).state_dict()
+        ours = ImageNet(depth, block=block, shortcut="B", width=64, classes=1000, zero_init_residual=True).state_dict()
+        for name, value in from_torchvision(theirs).items():
+            if "norm" in name:
+                assert torch.equal(ours[name], value), name
+
+
+def test_with_zero_init_residual_the_blocks_compute_their_shortcuts_alone():
+    model, x = net(zero_init_residual=True), torch.randn(4, 3, 8, 8)
+    shortcuts = nn.functional.pad(model.stem(x)[:, :, ::4, ::4], (0, 0, 0, 0, 0, 48))
+    torch.testing.assert_close(model(x), model.linear(shortcuts.mean(dim=(2, 3))))
+
+
+@pytest.mark.parametrize("options", [{"residual": False}, {"norm": "none"}, {"order": "full_preactivation"}])
+def test_zero_init_residual_needs_branches_that_end_in_a_norm(options):
+    with pytest.raises(ValueError, match=r"zero_init_residual needs residual blocks .* leave it out"):
+        net(zero_init_residual=True, **options)
+
+
+@pytest.mark.parametrize(("init", "fan"), [("kaiming", "fan_in"), ("he", "both")])
 def test_an_unknown_rule_or_fan_is_an_error(init, fan):
     with pytest.raises(ValueError, match="must be one of"):
         initialize(nn.Linear(2, 2), init, fan, torch.Generator())
