@@ -1,6 +1,7 @@
 """Initial weights, drawn so that a plain network and its residual twins start from the same values."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,14 +80,14 @@ def zero_residual_branches(net: nn.Module) -> None:
     order with a norm. Raises ValueError where there is none.
     """
     blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
-    last = [block.norm2 if isinstance(block, Block) else block.norm3 for block in blocks]
-    if not last or any(getattr(norm, "weight", None) is None for norm in last):
+    last: list[Any] = [block.norm2 if isinstance(block, Block) else block.norm3 for block in blocks]
+    if not last or any(isinstance(norm, nn.Identity) for norm in last):
         raise ValueError(
             "zero_init_residual needs residual blocks in the original order that end in a norm: leave it out, or "
             "without norm choose branch_scale 'skipinit'"
         )
     for norm in last:
-        nn.init.zeros_(norm.weight)
+        norm.weight.zero_()
 
 
 def _taps(net: nn.Module, image: tuple[int, int, int] | None) -> dict[nn.Module, float]:
