@@ -81,6 +81,7 @@ COUNTS = {
     "batchnorm-jpeg": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
     "shortcut-scale-jpeg": 3 * 10 * 8 + 8,
     "shortcut-scale": 3 * 10 * 8 + 8,
+    "shortcut-options-digits": (2 * 3 + 1 + 1) * 8,
     "preactivation-digits": (5 + 2 + 2) * 8,
     "preactivation": (5 + 2 * 2) * 8,
     "shortcut-scale-digits": 2 * 9 * 8 + 8 + 6 * 8,
