@@ -98,6 +98,9 @@ class Model:
     starts_as: int | None = added(
         "0.2", number(None, low=8, help="starts as the net of so many layers, further blocks as identities; null: not")
     )
+    norm_momentum: float = added(
+        "0.2", number(0.1, low=0, high=1, help="how far batch norm's running statistics move in a step")
+    )
     zero_init_residual: bool = added("0.2", setting(False, help="true: every residual block starts as its shortcut"))
 
 

@@ -124,6 +124,11 @@ class Experiment:
     smoke: bool = False  # tries out whether everything is in place; its claims are no findings
     pilot_seeds: list[int] = field(default_factory=list)  # with which it was designed: no claim is decided on them
 
+    @property
+    def asked(self) -> set[str]:
+        """The metrics that its claims and figures name."""
+        return {claim.metric for claim in self.claims} | {metric for figure in self.figures for metric in figure.y}
+
 
 def ids() -> list[str]:
     """The experiments there are, by name."""

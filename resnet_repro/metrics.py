@@ -20,8 +20,8 @@ class Quantity:
         no number of its own. Empty for a scalar.
     log: whether a logarithmic axis fits it.
     curve: the setting that spaces its points on the way (`curve_every`), where it is measured while a run is trained.
-    of: the metric from whose points it is computed when a report is made (analysis/summaries.py), so that it costs no
-        training; empty for what is measured itself.
+    of: the metric from which, or from whose points, it is computed when a report is made (analysis/summaries.py), so
+        that it costs no training; empty for what is measured itself.
     """
 
     name: str
@@ -263,6 +263,17 @@ QUANTITIES = {
             "response, standard deviation, median over the layers, after the last step",
             0,
             math.inf,
+        ),
+        Quantity(
+            "running_statistics_excess",
+            "training error with running minus with exact batch-norm statistics",
+            "percentage points",
+            "value",
+            -100,
+            100,
+            "training error",
+            "running minus exact BN",
+            of="train_error_clean",
         ),
         _share("diverged", "share of seeds that diverged (non-finite loss)"),
         _share("stuck", "share of seeds stuck at chance (training error)"),

@@ -163,6 +163,11 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         f"model.ghost_batch={m.ghost_batch} needs model.norm=batch, got norm {m.norm}; set model.ghost_batch=null",
     )
     yield (
+        m.norm_momentum != default.norm_momentum and m.norm != "batch",
+        f"model.norm_momentum={m.norm_momentum} needs model.norm=batch, got norm {m.norm}; leave it out",
+    )
+    yield m.norm_momentum == 0, "model.norm_momentum=0 would keep the statistics of the start; use e.g. 0.01"
+    yield (
         m.ghost_batch is not None and o.batch % (m.ghost_batch or 1) != 0,
         f"model.ghost_batch must divide optim.batch ({o.batch}), got {m.ghost_batch}",
     )

@@ -22,6 +22,7 @@ FROZEN = {
     "model.activation": "relu",
     "model.branch_scale": "one",
     "model.starts_as": None,
+    "model.norm_momentum": 0.1,
     "model.zero_init_residual": False,
     "data.crop": "padded",
     "data.size": None,

@@ -83,7 +83,7 @@ def load(experiment: Experiment, folder: Path) -> Measured:
     with readable(path):
         points = pd.read_csv(path, dtype=types)
         points = points[points["run_id"].isin(settings.index)][[*POINTS]]
-    runs = summarised(runs, points)
+    runs = summarised(runs, points, experiment.asked)
     return Measured(experiment, tuple(settings.columns), runs, points, len(found) - int(runs["measured"].sum()))
 
 
@@ -103,7 +103,7 @@ def joined(
     own = [(run, *point) for run, of_run in (points or {}).items() for point in of_run]
     types = {"step": int} | dict.fromkeys(("x", "y", "value"), float)
     frame = pd.DataFrame(own, columns=POINTS).astype(types)
-    runs = summarised(_joined(settings, found), frame)
+    runs = summarised(_joined(settings, found), frame, experiment.asked)
     return Measured(experiment, tuple(settings.columns), runs, frame, 0)
 
 

@@ -33,6 +33,7 @@ SETTINGS = {
     "activation": "nonlinearity",
     "branch_scale": "branch scale",
     "starts_as": "starting depth",
+    "norm_momentum": "momentum of running statistics",
     "zero_init_residual": "branches start at 0",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",

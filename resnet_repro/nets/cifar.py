@@ -8,7 +8,7 @@ from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.blocks import block_shapes, make_blocks, make_end
 from resnet_repro.nets.checks import check_choice, check_positive
 from resnet_repro.nets.inits import initialize, zero_residual_branches
-from resnet_repro.nets.norms import make_norm
+from resnet_repro.nets.norms import make_norm, set_momentum
 
 
 class CifarNet(nn.Module):
@@ -32,6 +32,7 @@ class CifarNet(nn.Module):
     scale_on: λ scales the shortcuts of "all" blocks (He et al. 2016), or those with "identity" shape only, so that
         the two transitions keep 1.
     norm, ghost_batch: see `make_norm`. Convolutions have biases only with norm "none".
+    norm_momentum: of the running statistics of batch norm, see `set_momentum`.
     branch_scale: see `make_branch_scale`.
     zero_init_residual: every residual block starts as its shortcut, see `zero_residual_branches`.
     init, fan, generator: see `initialize`. Without a generator, PyTorch's global one is drawn from.
@@ -62,6 +63,7 @@ class CifarNet(nn.Module):
         scale_on: str = "all",
         norm: str = "batch",
         ghost_batch: int | None = None,
+        norm_momentum: float = 0.1,
         init: str = "he",
         fan: str = "fan_out",
         branch_scale: str = "one",
@@ -88,6 +90,7 @@ class CifarNet(nn.Module):
             channels = shapes[-1][1]
             self.end = make_end(order, norm, channels, ghost_batch, activation)
             self.linear = nn.Linear(channels, classes)
+        set_momentum(self, norm_momentum)
         image = None if image_size is None else (in_channels, *image_size)
         initialize(self, init, fan, generator or torch.default_generator, image)
         if zero_init_residual:

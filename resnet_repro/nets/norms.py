@@ -95,6 +95,19 @@ def make_norm(norm: str, channels: int, ghost_batch: int | None = None) -> nn.Mo
     return nn.BatchNorm2d(channels) if ghost_batch is None else GhostBatchNorm2d(channels, ghost_batch)
 
 
+def set_momentum(net: nn.Module, momentum: float) -> None:
+    """Let the running statistics of every batch norm of `net` move by this share of the way in each step.
+
+    0.1 is PyTorch's default; Ioffe & Szegedy 2015 leave it open. It changes no weight, since training normalises by the
+    batch; only evaluation mode reads what has run. Raises ValueError unless it is above 0 and at most 1.
+    """
+    if not 0 < momentum <= 1:
+        raise ValueError(f"norm_momentum must be above 0 and at most 1, got {momentum}: choose e.g. 0.1")
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
+
+
 def _group_norm(channels: int) -> nn.GroupNorm:
     groups = min(GROUPS, channels)
     if channels % groups:

@@ -14,12 +14,14 @@ from resnet_repro.analysis import figures, frames
 from resnet_repro.analysis.claims import decide
 from resnet_repro.analysis.figures import profile as profiles
 from resnet_repro.analysis.summaries import (
+    OF_ERRORS,
     SUMMARIES,
     factor,
     gradient_slope,
     gradient_slope_end,
     median_at_end,
     median_of_largest,
+    summarised,
 )
 from resnet_repro.collect import collect_runs
 from resnet_repro.config import ConfigError
@@ -64,8 +66,16 @@ def test_effective_smoothness_is_the_median_over_looks_of_the_largest_value():
     assert median_of_largest(pd.concat(looks)) == 5
 
 
+def test_what_running_statistics_cost_is_a_difference_within_each_run_and_shown_where_it_is_asked_for():
+    errors = {"train_error_clean": [3.5, 1.0, None], "train_error_exact_bn": [1.5, 2.0, None]}
+    runs, none = pd.DataFrame(errors, index=["a", "b", "diverged"]), pd.DataFrame(columns=frames.POINTS)
+    asked = summarised(runs, none, {"running_statistics_excess"})["running_statistics_excess"]
+    assert asked.to_dict() == pytest.approx({"a": 2.0, "b": -1.0, "diverged": math.nan}, nan_ok=True)
+    assert summarised(runs, none, {"test_error"})["running_statistics_excess"].isna().all()
+
+
 def test_every_summary_is_a_quantity_and_every_drawing_has_a_module():
-    assert set(SUMMARIES) == set(NAMES)
+    assert {*SUMMARIES, *OF_ERRORS} == set(NAMES)
     modules = {module: import_module(f"resnet_repro.analysis.figures.{module}") for module in DRAWINGS.values()}
     assert all(drawing in modules[module].TITLES for drawing, module in DRAWINGS.items())
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from resnet_repro.nets import CifarNet
 from resnet_repro.nets.norms import make_norm
 
 CHANNELS = 3
@@ -101,6 +102,23 @@ def test_group_norm_normalises_each_group_of_each_sample(channels, groups):
     members = x.reshape(2, groups, -1)
     expected = (members - members.mean(2, keepdim=True)) / members.std(2, correction=0, keepdim=True)
     torch.testing.assert_close(make_norm("group", channels)(x), expected.view_as(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("ghost_batch", [None, 2])
+def test_running_statistics_move_by_the_momentum_that_is_said(ghost_batch):
+    net = CifarNet(8, norm_momentum=0.25, ghost_batch=ghost_batch, generator=torch.Generator().manual_seed(0))
+    x, steps = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)), 3
+    mean = net.conv(x).mean(dim=(0, 2, 3))
+    for _ in range(steps):
+        net.train()(x)
+    torch.testing.assert_close(net.norm.running_mean, (1 - 0.75**steps) * mean)
+    assert {m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)} == {0.25}
+
+
+@pytest.mark.parametrize("momentum", [0, 1.5])
+def test_a_momentum_that_is_no_share_is_refused(momentum):
+    with pytest.raises(ValueError, match=rf"norm_momentum must be above 0 and at most 1, got {momentum}: choose"):
+        CifarNet(8, norm_momentum=momentum)
 
 
 def test_norm_none_changes_nothing():
