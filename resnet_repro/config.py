@@ -132,6 +132,12 @@ class Data:
         "0.2", number(None, low=8, help="crop=resized: the shorter side in evaluation, before the central crop of size")
     )
     stream: bool = added("0.2", setting(False, help="true: a folder's images are read when needed, not held in memory"))
+    images: int | None = added(
+        "0.2", number(None, low=1, help="training images, as many of each class, drawn by the seed; null: all")
+    )
+    label_noise: float = added(
+        "0.2", number(0.0, low=0, high=1, help="share of training labels that are another class, drawn by the seed")
+    )
 
 
 @dataclass

@@ -238,6 +238,16 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     )
     images = TRAINING_IMAGES.get(d.name, o.batch) * (9 if d.split == "45k" else 10) // 10
     yield (
+        d.name in TRAINING_IMAGES and (d.images or 0) > images,
+        f"data.images is {d.images}, and {d.name} has {images} training images with data.split={d.split}; use fewer, "
+        "or null for all",
+    )
+    yield (
+        d.images is not None and d.last_batch == "drop" and o.batch > d.images,
+        f"optim.batch is {o.batch}, and data.images {d.images}: no batch would be full; use a batch of at most "
+        f"{d.images}, or data.last_batch=keep",
+    )
+    yield (
         d.name in TRAINING_IMAGES and d.last_batch == "drop" and o.batch > images,
         f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
         f"would be full; use at most {images}, or data.last_batch=keep",

@@ -178,6 +178,23 @@ def test_cost_orders_runs_by_how_long_they_take():
     assert cost(compose(["optim.steps=0"])) > 0
 
 
+# The images ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["task=digits", "data.images=1501"], "data.images is 1501, and digits has 1500 training images"),
+        (["task=digits", "data.split=45k", "data.images=1400"], "has 1350 training images with data.split=45k"),
+        (["task=cifar10", "data.images=100"], "optim.batch is 128, and data.images 100: no batch would be full"),
+        (["data.label_noise=1.5"], "data.label_noise must be at least 0 and at most 1, got 1.5"),
+    ],
+)
+def test_a_part_of_the_images_that_cannot_be_drawn_or_trained_on_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(settings)
+
+
 # A warm-up by error --------------------------------------------------------------------------------------------
 
 BY_ERROR = ["optim.warmup=error", "probes.curve_every=400", "probes.eval_every=2000"]

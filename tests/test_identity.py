@@ -28,6 +28,8 @@ FROZEN = {
     "data.size": None,
     "data.resize": None,
     "data.stream": False,
+    "data.images": None,
+    "data.label_noise": 0.0,
     "optim.warmup_every": None,
     "probes.train_error_images": None,
 }

@@ -223,6 +223,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "data.size": ["task=folder"],
     "data.resize": ["task=imagenet", "data.size=8"],
     "data.stream": ["task=folder"],
+    "data.images": ["optim.batch=2"],
     "optim.warmup": ["optim.warmup_steps=100"],
     "optim.warmup_every": ["optim.warmup_every=10"],
     "measure.every": ["probes.curve_every=1"],

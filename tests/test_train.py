@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from resnet_repro.probes.errors import final_errors
 from resnet_repro.settings import compose
 from resnet_repro.train import train
 from resnet_repro.training.engine import Eager, optimizer
+from resnet_repro.training.network import data_sets
 from resnet_repro.training.train_state import TrainState, build
 
 TINY = ("task=digits", "model.depth=8", "model.width=4", "optim.milestones=[20]", "probes.eval_every=0")
@@ -90,6 +92,41 @@ def test_the_metrics_are_those_of_the_trained_network(tmp_path):
 def test_a_held_out_set_is_measured_too(tmp_path):
     record = train(tiny(tmp_path, "optim.steps=8", "data.split=45k"))
     assert 0 < record["metrics"]["valid_error"] <= 100
+
+
+def test_a_part_of_the_images_with_false_labels_is_trained_and_measured_on_also_after_an_interruption(
+    tmp_path, monkeypatch
+):
+    drawn = ["data.images=300", "data.label_noise=0.2", "optim.steps=8", "probes.curve_every=4", "optim.batch=100"]
+    run, again = (tiny(tmp_path / name, "seed=3", *drawn) for name in ("whole", "again"))
+    record = train(run)
+    (images,) = data_sets([run])
+    net = build(run, images).train()
+    engine = Eager(run, net, optimizer(run, net), data.drawn(data.load("digits", tmp_path), 300, 0.2, 3))
+    engine.advance(0, 8, warm_until=0)
+    error = final_errors(net, engine.feed, batch=100, valid=False, bf16=False)["train_error_clean"]
+    assert record["metrics"]["train_error_clean"] == error
+    assert [record["provenance"][f"{part}_images"] for part in ("train", "test")] == [300, 297]
+
+    def stopped(state, save=TrainState.save):
+        save(state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainState, "save", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(again, env=replace(again.env, checkpoint_seconds=0)))
+    train(again)
+    assert measured(again) == measured(run)
+
+
+def test_runs_side_by_side_each_have_the_images_of_their_seed(tmp_path):
+    runs = [tiny(tmp_path, f"seed={seed}", "data.images=150", "data.label_noise=0.5") for seed in (3, 4)]
+    full = data.load("digits", tmp_path)
+    for run, images in zip(runs, data_sets(runs), strict=True):
+        own = data.drawn(full, 150, 0.5, run.seed)
+        assert torch.equal(images.train_x, own.train_x)
+        assert torch.equal(images.train_y, own.train_y)
 
 
 def test_a_finished_run_is_not_trained_again_and_needs_no_torch(tmp_path):

@@ -26,6 +26,8 @@ SETTINGS = {
     "size": "pixels on a side",
     "resize": "shorter side in evaluation, pixels",
     "stream": "images read when needed",
+    "images": "number of training images",
+    "label_noise": "label noise",
     "family": "form of the network",
     "block": "convolutions of a block",
     "stride_on": "stride of a bottleneck on",
@@ -78,6 +80,7 @@ VALUES: dict[str, dict[Any, str]] = {
     },
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
     "starts_as": {None: "its own"},
+    "images": {None: "all"},
 }
 """A value where it alone does not say it."""
 

@@ -1,6 +1,7 @@
 """Data sets and the batches made of them; batch order, crop and flip drawn from (seed, epoch)."""
 
 from resnet_repro.data.batches import Draws, batch_slice, epoch_draws, local_slice, steps_per_epoch
+from resnet_repro.data.drawn import drawn
 from resnet_repro.data.feed import Batch, Batches, Feed
 from resnet_repro.data.resident import Resident, clean_batches
 from resnet_repro.data.sets import DataSet, ImageFiles, Images, load
@@ -20,6 +21,7 @@ __all__ = [
     "Transform",
     "batch_slice",
     "clean_batches",
+    "drawn",
     "epoch_draws",
     "fit_transform",
     "load",

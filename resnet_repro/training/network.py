@@ -11,22 +11,22 @@ from torch import nn
 
 from resnet_repro import records
 from resnet_repro.config import Run
-from resnet_repro.data import DataSet
+from resnet_repro.data import DataSet, drawn
 from resnet_repro.data import load as load_data
 from resnet_repro.nets import NETWORKS, CifarNet
 from resnet_repro.nets.identity import start_as
 
 
 def data_sets(runs: Sequence[Run]) -> list[DataSet]:
-    """The data set of each run; those of one set share it. Raises as `data.load` does."""
+    """The data set of each run; those of one set share it. Raises as `data.load` and `data.drawn` do."""
     load_once = cache(load_data)
-    return [
-        load_once(
-            run.data.name, Path(run.env.data_dir), split=run.data.split, download=run.env.download,
-            stream=run.data.stream,
-        )
-        for run in runs
-    ]  # fmt: skip
+
+    def of_run(run: Run) -> DataSet:
+        data, env = run.data, run.env
+        full = load_once(data.name, Path(env.data_dir), split=data.split, download=env.download, stream=data.stream)
+        return drawn(full, data.images, data.label_noise, run.seed)
+
+    return [of_run(run) for run in runs]
 
 
 def build(run: Run, images: DataSet) -> CifarNet:
