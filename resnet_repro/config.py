@@ -85,7 +85,13 @@ class Model:
     family: str = added(
         "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
     )
-    block: str = added("0.2", choice("basic", "bottleneck", help="convolutions of 3x3, 3x3, or of 1x1, 3x3, 1x1"))
+    block: str = added(
+        "0.2",
+        choice(
+            "basic", "bottleneck", "one_layer", "three_layer",
+            help="two 3x3 convolutions; those of 1x1, 3x3, 1x1; one or three of 3x3",
+        ),
+    )  # fmt: skip
     stride_on: str = added("0.2", choice("3x3", "1x1", help="bottleneck: the convolution that takes the stride"))
     order: str = added(
         "0.2",

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-BLOCKS = ("basic", "bottleneck")
-EXPANSION = {"basic": 1, "bottleneck": 4}
+LAYERS = {"basic": 2, "one_layer": 1, "three_layer": 3, "bottleneck": 3}
+"""Convolutions of a block: all of 3x3, but for the bottleneck's 1x1, 3x3, 1x1."""
+BLOCKS = tuple(LAYERS)
+EXPANSION = {"basic": 1, "one_layer": 1, "three_layer": 1, "bottleneck": 4}
 """Channels of a block's output over those of its 3x3 convolution (He et al. 2015, figure 5)."""
 
 
@@ -13,7 +15,7 @@ class Family(NamedTuple):
     """A kind of network.
 
     stages: from depth and kind of block to the number of blocks in each stage; None for a depth that it does not have.
-    depths: those it has, in words, by kind of block.
+    depths: those it has, in words, by kind of block; it has no other kinds.
     reduction: by how much the stem divides the height and width of an image, before the first stage.
     kernel, stride: of the stem's convolution.
     """
@@ -26,8 +28,7 @@ class Family(NamedTuple):
 
 
 def _cifar(depth: int, block: str) -> list[int] | None:
-    layers = {"basic": 6, "bottleneck": 9}[block]
-    n, rest = divmod(depth - 2, layers)
+    n, rest = divmod(depth - 2, 3 * LAYERS[block])
     return [n, n, n] if n >= 1 and rest == 0 else None
 
 
@@ -45,6 +46,8 @@ FAMILIES = {
         _cifar,
         {
             "basic": "6n + 2 (8, 14, 20, 32, 44, 56, 110, ...)",
+            "one_layer": "3n + 2 with blocks of one layer (8, 11, 20, 56, ...)",
+            "three_layer": "9n + 2 with blocks of three layers (11, 20, 29, 56, ...)",
             "bottleneck": "9n + 2 with bottlenecks (11, 20, 29, 164, 1001, ...)",
         },
         reduction=1,
@@ -69,8 +72,11 @@ def stages(family: str, depth: int, block: str) -> list[int]:
 
 
 def wrong_depth(family: str, depth: int, block: str) -> str:
-    """What is wrong with a depth, in words."""
-    return f"depth must be {FAMILIES[family].depths[block]}, got {depth}: choose one of these"
+    """What is wrong with a depth, or a block, in words."""
+    depths = FAMILIES[family].depths
+    if block not in depths:
+        return f"block must be {' or '.join(depths)} in the family {family}, got {block}: choose one of these"
+    return f"depth must be {depths[block]}, got {depth}: choose one of these"
 
 
 class Work(NamedTuple):
@@ -121,8 +127,8 @@ def work(
 
 def _block(block: str, inputs: int, narrow: int, before: int, after: int) -> list[Work]:
     """The convolutions of a block; before, after: pixels on a side in front of the strided one of a bottleneck's."""
-    if block == "basic":
-        return [_convolution(3, inputs, narrow, after), _convolution(3, narrow, narrow, after)]
+    if block != "bottleneck":
+        return [_convolution(3, inputs, narrow, after), *[_convolution(3, narrow, narrow, after)] * (LAYERS[block] - 1)]
     outputs = EXPANSION[block] * narrow
     return [
         _convolution(1, inputs, narrow, before), _convolution(3, narrow, narrow, after),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from resnet_repro.config import SIDES, ConfigError, Run
-from resnet_repro.families import FAMILIES, stages
+from resnet_repro.families import FAMILIES, LAYERS, stages
 from resnet_repro.machine import visible_gpus
 
 LEAST = 8
@@ -43,19 +43,20 @@ def check(runs: Iterable[Run], launcher: str = "local") -> None:
 def weights(run: Run) -> int:
     """Bytes of the blocks' convolutions, their gradients and their momentum (fp32).
 
-    Of a block with c channels: two 3 x 3 convolutions, or a bottleneck's 4c -> c -> c -> 4c; the first of a stage has
+    Of a block with c channels: its 3 x 3 convolutions, or a bottleneck's 4c -> c -> c -> 4c; the first of a stage has
     fewer inputs. Stem, last layer, norms and projections are left out.
     """
-    basic = run.model.block == "basic"
+    layers, narrow = LAYERS[run.model.block], run.model.block == "bottleneck"
     count = 0
     for number, (blocks, c, _) in enumerate(_stages(run)):
-        count += (18 * blocks * c**2 - (9 * c**2 // 2 if number else 0)) if basic else (17 * blocks - 3) * c**2
+        equal = 9 * layers * blocks * c**2 - (9 * c**2 // 2 if number else 0)
+        count += (17 * blocks - 3) * c**2 if narrow else equal
     return 12 * count
 
 
 def activations(run: Run) -> int:
     """Bytes that the backward pass of one step needs: each convolution's output, and what the norm makes of it."""
-    outputs = {"basic": 2, "bottleneck": 6}[run.model.block]
+    outputs = 6 if run.model.block == "bottleneck" else LAYERS[run.model.block]
     numbers = sum(outputs * blocks * c * side**2 for blocks, c, side in _stages(run))
     kept = 1 if run.model.norm == "none" else 2
     return run.optim.batch // run.env.devices * numbers * kept * (2 if run.optim.precision == "bf16" else 4)

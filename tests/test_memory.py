@@ -10,19 +10,22 @@ from resnet_repro.nets import CifarNet
 from resnet_repro.settings import compose
 
 
-@pytest.mark.parametrize(("depth", "width"), [(8, 16), (20, 16), (56, 32)])
-def test_the_weights_are_those_of_the_network_and_a_little_less(depth, width):
-    run = compose([f"model.depth={depth}", f"model.width={width}"])
-    net = CifarNet(depth, width=width, generator=torch.Generator())
+@pytest.mark.parametrize(
+    ("depth", "width", "block"), [(8, 16, "basic"), (20, 16, "one_layer"), (56, 32, "three_layer")]
+)
+def test_the_weights_are_those_of_the_network_and_a_little_less(depth, width, block):
+    run = compose([f"model.depth={depth}", f"model.width={width}", f"model.block={block}"])
+    net = CifarNet(depth, width=width, block=block, generator=torch.Generator())
     counted = 3 * 4 * sum(p.numel() for p in net.parameters())
     assert 0.96 * counted < memory.weights(run) <= counted
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("depth", [8, 20])
-def test_the_activations_are_those_that_the_backward_pass_keeps_and_a_little_less(depth, norm):
-    run = compose(["task=digits", f"model.depth={depth}", f"model.norm={norm}", "optim.batch=32"])
-    net = CifarNet(depth, width=8, in_channels=1, norm=norm, generator=torch.Generator())
+@pytest.mark.parametrize(("depth", "block"), [(8, "basic"), (20, "three_layer")])
+def test_the_activations_are_those_that_the_backward_pass_keeps_and_a_little_less(depth, block, norm):
+    settings = [f"model.depth={depth}", f"model.block={block}", f"model.norm={norm}", "optim.batch=32"]
+    run = compose(["task=digits", *settings])
+    net = CifarNet(depth, width=8, in_channels=1, block=block, norm=norm, generator=torch.Generator())
     weights = {p.data_ptr() for p in net.parameters()}
     kept = {}
 

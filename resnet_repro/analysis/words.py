@@ -78,6 +78,7 @@ VALUES: dict[str, dict[Any, str]] = {
         "rsqrt_blocks": "1/√blocks",
         "skipinit": "learned from 0 (SkipInit)",
     },
+    "block": {"one_layer": "3x3", "basic": "3x3, 3x3", "three_layer": "3x3, 3x3, 3x3", "bottleneck": "1x1, 3x3, 1x1"},
     "fan": {"fan_out": "fan-out", "fan_in": "fan-in"},
     "starts_as": {None: "its own"},
     "images": {None: "all"},

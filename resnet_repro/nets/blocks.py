@@ -1,4 +1,4 @@
-"""The blocks that the networks are made of, plain and residual: basic, bottleneck, and with their layers reordered."""
+"""The blocks that the networks are made of, plain and residual: of 3x3 layers, bottlenecks, and reordered."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.families import BLOCKS, EXPANSION
+from resnet_repro.families import BLOCKS, EXPANSION, LAYERS
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.checks import check_choice
 from resnet_repro.nets.norms import make_norm
@@ -25,6 +25,9 @@ Shape = tuple[int, int, int]
 class Block(nn.Module):
     """Two 3x3 convolutions, and a shortcut around them when `residual` (He et al. 2015, figure 2 and section 3.4).
 
+    layers: convolutions, 1 to 3 (B(3), B(3,3) and B(3,3,3) of Zagoruyko & Komodakis 2016, arXiv:1605.07146). With one
+    there is no nonlinearity within the block: y = relu(norm(W x) + x), which He et al. 2015, section 3.2, find no
+    advantage in. Networks of one depth have the same layers, whatever the blocks; only the shortcuts differ.
     `shortcut_scale` is the fixed λ on the shortcut of He et al. 2016 (arXiv:1603.05027, section 3), `branch_scale` what
     the other branch is multiplied by (see `make_branch_scale`).
     """
@@ -42,12 +45,14 @@ class Block(nn.Module):
         norm: str,
         ghost_batch: int | None,
         activation: str,
+        layers: int = 2,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=norm == "none")
-        self.norm1 = make_norm(norm, channels, ghost_batch)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
-        self.norm2 = make_norm(norm, channels, ghost_batch)
+        self.layers = layers
+        for number in range(1, layers + 1):
+            inputs, step = (in_channels, stride) if number == 1 else (channels, 1)
+            self.add_module(f"conv{number}", nn.Conv2d(inputs, channels, 3, step, padding=1, bias=norm == "none"))
+            self.add_module(f"norm{number}", make_norm(norm, channels, ghost_batch))
         self.activation = make_activation(activation)
         self.residual = residual
         if residual:
@@ -57,8 +62,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, ceil(H / stride), ceil(W / stride)]."""
-        y = self.activation(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
+        y = x
+        for number in range(1, self.layers + 1):
+            y = getattr(self, f"norm{number}")(getattr(self, f"conv{number}")(y))
+            if number < self.layers:
+                y = self.activation(y)
         if self.residual:
             y = torch.add(
                 self.branch_scale(y), self.shortcut(x), alpha=self.shortcut_scale
@@ -117,7 +125,7 @@ class Bottleneck(nn.Module):
 
 
 class ReorderedBlock(nn.Module):
-    """A basic block or bottleneck whose layers stand in another order (He et al. 2016, figure 4 b to e).
+    """A block or bottleneck whose layers stand in another order (He et al. 2016, figure 4 b to e).
 
     With a pre-activation order a block begins with its nonlinearity (and norm). Where the shape changes, these stand
     before branch and shortcut part (`shared`, as in the authors' KaimingHe/resnet-1k-layers); in the first block of a
@@ -217,8 +225,8 @@ def make_blocks(
         common: dict[str, Any] = {"residual": residual, "shortcut": path, "shortcut_scale": scale, **norms}
         common["branch_scale"] = make_branch_scale(branch_scale, len(shapes))
         made: Block | Bottleneck = (
-            Block(inputs, channels, stride, activation=activation, **common)
-            if block == "basic"
+            Block(inputs, channels, stride, activation=activation, layers=LAYERS[block], **common)
+            if block != "bottleneck"
             else Bottleneck(inputs, channels, stride, activation=activation, stride_on=stride_on, **common)
         )
         if order == "original":

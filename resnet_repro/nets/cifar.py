@@ -15,15 +15,16 @@ class CifarNet(nn.Module):
     """A plain or residual network of 6n + 2 weighted layers; with bottlenecks (He et al. 2016) of 9n + 2.
 
     A 3x3 convolution; three stages of n blocks, whose 3x3 convolutions have `width`, 2 `width` and 4 `width` channels,
-    the first block of stages 2 and 3 with stride 2; global average pooling; a linear layer. With option A and basic
-    blocks the plain and the residual network have exactly the same parameters, and from equal generators the same
+    the first block of stages 2 and 3 with stride 2; global average pooling; a linear layer. With option A and without
+    bottlenecks the plain and the residual network have exactly the same parameters, and from equal generators the same
     initial values (`initialize`).
 
     depth: one that the family has with this `block` (families.py).
     residual: whether the blocks have shortcuts. The arguments about shortcuts are checked but have no effect
         without.
     width, classes, in_channels: the paper has 16, 10 and 3.
-    block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1). stride_on: of a bottleneck, see there.
+    block: "basic" (two 3x3 convolutions), "one_layer" or "three_layer" (one or three of them), or "bottleneck" (1x1,
+        3x3, 1x1). stride_on: of a bottleneck, see there.
     order: of norm, nonlinearity and addition in a block (He et al. 2016, figure 4); see `ReorderedBlock`.
     activation: the nonlinearity, see `make_activation`.
     shortcut, shortcut_subsample, shortcut_pad: see `make_shortcut`.

@@ -40,14 +40,15 @@ def start_as(net: CifarNet, shallow: CifarNet, depth: int, shallow_depth: int) -
 
 def _become_identity(block: nn.Module) -> None:
     assert isinstance(block, Block), "only basic blocks in the original order can start as identities"
+    convs: list[Any] = [block.conv1, block.conv2]
     bare = isinstance(block.norm2, nn.Identity)
     if block.residual:
-        last = block.conv2 if bare else block.norm2
+        last: Any = convs[1] if bare else block.norm2
         _zero(last.weight, last.bias)
         return
     if not bare:
         raise ValueError("a plain block with a norm is no identity: use norm 'none', or a residual network")
-    for conv in (block.conv1, block.conv2):
+    for conv in convs:
         nn.init.dirac_(conv.weight)
         _zero(conv.bias)
 

@@ -80,7 +80,9 @@ def zero_residual_branches(net: nn.Module) -> None:
     order with a norm. Raises ValueError where there is none.
     """
     blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
-    last: list[Any] = [block.norm2 if isinstance(block, Block) else block.norm3 for block in blocks]
+    last: list[Any] = [
+        getattr(block, f"norm{block.layers}") if isinstance(block, Block) else block.norm3 for block in blocks
+    ]
     if not last or any(isinstance(norm, nn.Identity) for norm in last):
         raise ValueError(
             "zero_init_residual needs residual blocks in the original order that end in a norm: leave it out, or "

@@ -31,6 +31,8 @@ def counted(net, side):
         ("cifar", 20, "basic", "3x3", True, "B", 9),
         ("cifar", 11, "bottleneck", "1x1", True, "C", 32),
         ("cifar", 20, "bottleneck", "3x3", False, "B", 8),
+        ("cifar", 11, "one_layer", "3x3", True, "B", 9),
+        ("cifar", 20, "three_layer", "3x3", False, "A", 8),
         ("imagenet", 18, "basic", "3x3", True, "B", 64),
         ("imagenet", 50, "bottleneck", "3x3", True, "B", 65),
         ("imagenet", 50, "bottleneck", "1x1", True, "C", 63),
