@@ -63,6 +63,7 @@ COUNTS = {
     "deep-digits": 2 * 2 * 8,
     "equal-digits": (2 + 2 + 1 + 1) * 20,
     "rate-digits": 2 * 4 * 8,
+    "one-layer-block-digits": (2 + 2 + 4 + 1) * 8,
     "not-overfitting-digits": 2 * 2 * (2 + 1) * 8,
     "steps-digits": (2 + 2 + 1) * 8,
     "gradients-digits": (2 * 3 + 2 + 2 * 3 * 4 + 2 * 2 * 3) * 20,
