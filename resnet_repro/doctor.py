@@ -143,6 +143,7 @@ def _cases(device: str) -> list[numerics.Case]:
     nets += [small | {"shortcut_pad": "split"}, bottleneck | {"stride_on": "1x1"}]
     nets += [bottleneck | {"order": order} for order in choices(Model, "order")]
     nets += [small | {"activation": activation} for activation in choices(Model, "activation")]
+    nets += [small | {"block": "one_layer"}, small | {"depth": 11, "block": "three_layer"}]
     nets += [small | {"branch_scale": scale} for scale in choices(Model, "branch_scale")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]
     large: list[dict[str, Any]] = [{"depth": 18, "width": 8}, {"depth": 50, "width": 4, "block": "bottleneck"}]
