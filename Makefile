@@ -34,7 +34,7 @@ ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep watch site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync lock clean
+.PHONY: help setup sweep watch site campaign plan collect status measure report doctor publish verify paper test test-slurm check docs bench wandb-sync dashboard lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -129,6 +129,9 @@ bench: setup ## measure speed and overhead; writes benchmarks/results/
 wandb-sync: setup ## upload the runs that W&B has not seen yet
 	@if ls -d runs/wandb/*run-* >/dev/null 2>&1; then $(BIN)/python -m wandb sync --include-online runs/wandb/*run-*; \
 	  else echo "no W&B runs in runs/wandb yet: train something first"; fi
+
+dashboard: setup ## W&B workspaces for EXP's runs, saved there or, without a key, as JSON
+	@$(BIN)/python -m resnet_repro.dashboard $(EXP) $(OVERRIDES)
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 -c pins.in -q \

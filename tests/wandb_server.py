@@ -9,8 +9,9 @@ import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ENTITY = {"id": "entity", "name": "somebody"}
-STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}}
-"""runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary."""
+STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": []}
+"""runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary; views: the
+variables of each UpsertView, workspaces or reports."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -68,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
             STATE["runs"].setdefault(run, {}).update({k: v for k, v in variables.items() if v is not None})
             bucket = {"id": run, "name": run, "displayName": run, "config": "{}", "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+        if "upsertView" in query:
+            STATE["views"].append(variables)
+            return {"upsertView": {"view": {"id": "view", "name": variables["name"]}, "inserted": True}}
         if "createRunFiles" in query:
             address = f"http://{self.headers['Host']}/upload/"
             files = [{"name": name, "uploadUrl": address + name} for name in variables["files"]]

@@ -7,6 +7,7 @@ W&B run. Training never talks to W&B, so no missing key, broken network or faili
     __init__.py   on the side of training: starts that process, and waits for it at the end
     runs.py       in the process: which W&B runs are open, and how far each is
     points.py     what W&B is given of a step, and what a file of its own holds
+    workspace.py  what one looks at of an experiment's runs there, for `dashboard`
 """
 
 import json
@@ -25,6 +26,8 @@ from resnet_repro.planning import Planned
 
 PATIENCE = 30.0
 """Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
+RETICENT = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false"}
+"""The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s."""
 
 
 @contextmanager
@@ -46,12 +49,10 @@ def following(planned: Sequence[Planned], patience: float = PATIENCE) -> Iterato
 
 def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess.Popen:
     log.parent.mkdir(parents=True, exist_ok=True)
-    # The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s.
-    environment = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false", **os.environ}
     with open(log, "a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.mirror"],
-            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment,
+            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=RETICENT | os.environ,
             start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
         )  # fmt: skip
     assert process.stdin is not None
