@@ -127,8 +127,7 @@ bench: setup ## measure speed and overhead; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
 wandb-sync: setup ## upload the runs that W&B has not seen yet
-	@if ls -d runs/wandb/*run-* >/dev/null 2>&1; then $(BIN)/python -m wandb sync --include-online runs/wandb/*run-*; \
-	  else echo "no W&B runs in runs/wandb yet: train something first"; fi
+	@$(BIN)/python -m resnet_repro.mirror.sync $(OVERRIDES)
 
 dashboard: setup ## W&B workspaces for EXP's runs, saved there or, without a key, as JSON
 	@$(BIN)/python -m resnet_repro.dashboard $(EXP) $(OVERRIDES)

@@ -487,3 +487,50 @@ def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_p
 def test_a_setting_that_wandb_refuses_stops_the_mirror_and_not_the_sweep(tmp_path):
     said = sweep(tmp_path / "runs", "offline", "finish(planned[0])", WANDB__DISABLE_STATS="neither")
     assert said.count("W&B:") == 1
+
+
+# make wandb-sync -----------------------------------------------------------------------------------------------
+
+
+def sync(runs_dir, **environment):
+    """Exit code and lines of `make wandb-sync OVERRIDES="env.runs_dir=... seed=0,1"`."""
+    command = [
+        sys.executable,
+        "-m",
+        "resnet_repro.mirror.sync",
+        "--patience",
+        "4",
+        f"env.runs_dir={runs_dir}",
+        "seed=0,1",
+    ]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("W&B:")]
+
+
+def test_sync_says_what_a_failing_server_did_not_take_and_completes_it_later(tmp_path):
+    runs = tmp_path / "runs"
+    plans = make_plans(runs, "offline")
+    assert sync(runs) == (0, [f"W&B: no runs in {runs}/wandb yet: train something first, or name env.runs_dir"])
+    with mirror.following(plans):
+        finish(plans[0])
+        reach(plans[1], 100)
+    with mirror.following(plans):
+        finish(plans[1], first=100)  # its second file
+    assert len(segments(plans[1])) == 2
+    with server() as (_, address):
+        get(address + "/fail")
+        code, said = sync(runs, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
+        assert (code, said[0]) == (1, "W&B: 0 of 2 runs uploaded")
+        assert all(plan.id in said[1] for plan in plans)
+    code, said = sync(runs)
+    assert (code, said[0]) == (1, "W&B: 0 of 2 runs uploaded")  # no key
+    assert "wandb login" in said[1]
+    with server() as (_, address):
+        assert sync(runs, WANDB_BASE_URL=address, WANDB_API_KEY=KEY) == (0, ["W&B: 2 of 2 runs uploaded"])
+        state = get(address + "/state")
+    for plan in plans:
+        assert [json.loads(line)["step"] for line in state["points"][plan.id]] == list(STEPS)
+        assert state["summaries"][plan.id]["final/test_error"] == 12.25
+    assert sync(runs) == (0, [f"W&B: all runs in {runs}/wandb are uploaded"])

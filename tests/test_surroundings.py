@@ -141,13 +141,6 @@ def test_make_takes_no_setting_of_pip_for_a_users_folder_and_hands_its_indexes_t
     assert said == "0 https://index.example/simple none none -m uv pip sync\n"
 
 
-def test_there_is_nothing_to_sync_before_the_first_run(checkout):
-    (checkout / ".venv").mkdir()
-    (checkout / ".venv" / ".installed").write_text(str(checkout))
-    done = made(checkout, "wandb-sync")
-    assert (done.returncode, done.stdout) == (0, "no W&B runs in runs/wandb yet: train something first\n")
-
-
 # The user ------------------------------------------------------------------------------------------------------
 
 NOBODY = 12345

@@ -7,6 +7,7 @@ W&B run. Training never talks to W&B, so no missing key, broken network or faili
     __init__.py   on the side of training: starts that process, and waits for it at the end
     runs.py       in the process: which W&B runs are open, and how far each is
     points.py     what W&B is given of a step, and what a file of its own holds
+    sync.py       uploads later what W&B has not seen
     workspace.py  what one looks at of an experiment's runs there, for `dashboard`
 """
 
