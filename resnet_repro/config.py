@@ -213,8 +213,11 @@ class Env:
     workers: int = number(4, low=0, high=1024, help="processes per device that decode images, with data.stream=true")
     channels_last: bool = setting(True, help="memory layout of the images; faster on a CPU")
     checkpoint_seconds: float = number(15.0, low=0, help="at least so long between checkpoints")
-    wandb: str = choice("offline", "online", "disabled", help="the mirror in Weights & Biases")
-    wandb_project: str = setting("resnet_repro", help="the project there")
+    wandb: str = choice(
+        "auto", "offline", "online", "disabled",
+        help="the mirror in Weights & Biases; auto: as WANDB_MODE says, else offline",
+    )  # fmt: skip
+    wandb_project: str | None = setting(None, help="the project there; null: WANDB_PROJECT, else resnet_repro")
     group: str = setting("single", help="groups the runs there; a sweep puts its experiment here")
     claims: list[str] = field(
         default_factory=list, metadata={"help": "digests of the claims that the run serves; a sweep puts them here"}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from packaging.requirements import Requirement
 
-from resnet_repro import machine, records, settings
+from resnet_repro import machine, mirror, records, settings
 from resnet_repro.config import Model, Run, choices
 from resnet_repro.places import command
 from resnet_repro.probes import numerics
@@ -86,9 +86,10 @@ def disk(run: Run) -> Finding:
 def wandb(run: Run) -> Finding:
     """The mirror's mode, and whether there is a key, which is not shown."""
     key = "a key is there" if _has_key() else "no key"
-    if run.env.wandb == "online" and not _has_key():
-        return Finding("W&B", "wrong", f"{run.env.wandb}, {key}", "run wandb login, or set env.wandb=offline")
-    return Finding("W&B", "ok", f"{run.env.wandb}, {key}")
+    mode = mirror.mode(run.env)
+    if mode == "online" and not _has_key():
+        return Finding("W&B", "wrong", f"{mode}, {key}", "run wandb login, or set env.wandb=offline")
+    return Finding("W&B", "ok", f"{mode}, {key}")
 
 
 def _has_key() -> bool:

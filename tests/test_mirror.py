@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from resnet_repro import mirror, records
+from resnet_repro import mirror, records, settings
 from resnet_repro.config import columns
 from resnet_repro.metrics import SHARES
 from resnet_repro.planning import expand
@@ -213,6 +213,26 @@ def test_a_finished_run_is_mirrored_with_all_its_curves_config_and_summary(plans
         "final/commit": "0123abc",
     }
     assert ended(plans[0]) == 0
+
+
+def test_where_the_settings_are_silent_wandbs_own_variables_hold(tmp_path, monkeypatch):
+    own = {"MODE": "offline", "PROJECT": "own", "ENTITY": "team", "NOTES": "why", "TAGS": "first, second", "DIR": "/no"}
+    for name, value in own.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    (plan,) = expand([[["task=digits", "model.depth=8", f"env.runs_dir={tmp_path}"]]])
+    with mirror.following([plan]):
+        finish(plan)
+    run = next(r["run"] for r in inspect(segments(plan)[0]) if r["type"] == "run")
+    assert (run["project"], run["entity"], run["notes"]) == ("own", "team", "why")
+    assert run["tags"] == ["resnet", "depth 8", "digits", "first", "second"]
+    spoken = settings.compose(["env.wandb=online", "env.wandb_project=try"]).env
+    assert (mirror.mode(spoken), mirror.project(spoken)) == ("online", "try")
+    for said, meant in (("disabled", "disabled"), ("online", "online"), ("dryrun", "offline"), ("nonsense", "offline")):
+        monkeypatch.setenv("WANDB_MODE", said)
+        assert mirror.mode(plan.run.env) == meant
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_PROJECT")
+    assert (mirror.mode(plan.run.env), mirror.project(plan.run.env)) == ("offline", "resnet_repro")
 
 
 def test_neither_host_nor_user_nor_key_is_in_what_the_mirror_writes(plans, monkeypatch):

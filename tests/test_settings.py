@@ -197,7 +197,7 @@ def other_values(field):
         return field.metadata["choices"][-2:]
     if field.type is bool:
         return "true", "false"
-    if field.type is str:
+    if field.type in (str, str | None):
         return "some-words", "'two words, (7)'"
     if field.type == list[int]:
         return "[]", "[3,50,700]"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro import records
-from resnet_repro.config import columns
+from resnet_repro.config import Env, columns
 from resnet_repro.planning import Planned
 
 PATIENCE = 30.0
@@ -31,13 +31,27 @@ RETICENT = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false"}
 """The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s."""
 
 
+MODES = {name: name for name in ("offline", "online", "disabled")} | {"dryrun": "offline", "run": "online"}
+"""What WANDB_MODE may be, in our words; W&B's older ones are understood."""
+
+
+def mode(env: Env) -> str:
+    """offline, online or disabled: what env.wandb says, else WANDB_MODE, else offline."""
+    return MODES.get(os.environ.get("WANDB_MODE", ""), "offline") if env.wandb == "auto" else env.wandb
+
+
+def project(env: Env) -> str:
+    """The W&B project: what env.wandb_project says, else WANDB_PROJECT, else resnet_repro."""
+    return env.wandb_project or os.environ.get("WANDB_PROJECT") or "resnet_repro"
+
+
 @contextmanager
 def following(planned: Sequence[Planned], patience: float = PATIENCE) -> Iterator[None]:
     """Mirrors these runs to W&B while the body runs, and what is left at its end. Does nothing when disabled.
 
     Returns at most 2 * patience + 30 seconds after the body. Whatever happens to the mirror, nothing is raised here.
     """
-    if not planned or planned[0].run.env.wandb == "disabled":
+    if not planned or mode(planned[0].run.env) == "disabled":
         yield
         return
     log = Path(planned[0].run.env.runs_dir) / "wandb" / "mirror.log"
@@ -75,7 +89,7 @@ def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
         }
         for plan in planned
     ]
-    keys = {"runs_dir": env.runs_dir, "mode": env.wandb, "project": env.wandb_project, "group": env.group}
+    keys = {"runs_dir": env.runs_dir, "mode": mode(env), "project": project(env), "group": env.group}
     return {**keys, "patience": patience, "jobs": jobs}
 
 

@@ -67,7 +67,7 @@ class Session:
         run = wandb.init(
             project=task["project"], group=task["group"], mode=self.mode, dir=task["runs_dir"],
             id=job["id"], name=job["id"], job_type="train", config=config,
-            tags=[config["model"], f"depth {config['depth']}", config["data"][:64]],  # 64: W&B's limit
+            tags=[config["model"], f"depth {config['depth']}", config["data"][:64], *_own_tags()],  # 64: W&B's limit
             resume=resume, reinit="create_new", settings=settings,
         )  # fmt: skip
         run.define_metric("step", hidden=True)
@@ -82,6 +82,11 @@ class Session:
         wandb.teardown()  # ends the open runs, all at once; W&B would not open them again otherwise
         sync = f"wandb sync --include-online {self.task['runs_dir']}/wandb/*run-*"
         say(f"online does not work ({why}). Training goes on, and its mirror offline; `{sync}` uploads it later.")
+
+
+def _own_tags() -> list[str]:
+    """The user's, of WANDB_TAGS, which W&B itself does not read where it is given some."""
+    return [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
 
 
 class Follower:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.config import Run, columns
 from resnet_repro.metrics import QUANTITIES
+from resnet_repro.mirror import project
 from resnet_repro.probes import PROBES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def build(experiment: str, runs: Sequence[Run], depths: Mapping[int, str], entit
         by = varying(own)
         made[model] = ws.Workspace(
             entity=entity,
-            project=runs[0].env.wandb_project,
+            project=project(runs[0].env),
             name=f"{experiment}: {model}",
             sections=_sections(by, probes),
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=MOST_LINES),
