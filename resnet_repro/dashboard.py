@@ -71,7 +71,8 @@ def _entity() -> str:
 
     try:
         if not wandb.login(prompt=False):
-            raise _NotSavedError("no key: wandb login")
+            mode = os.environ.get("WANDB_MODE", "online")
+            raise _NotSavedError("no key: wandb login" if mode == "online" else f"WANDB_MODE={mode}")
         found = os.environ.get("WANDB_ENTITY") or wandb.Api(timeout=10).default_entity
     except _NotSavedError:
         raise

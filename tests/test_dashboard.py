@@ -114,6 +114,14 @@ def test_without_a_key_the_workspaces_are_written_as_json(tmp_path):
     assert len([path for path in groups(spec) if len(path) == len(by)]) == 2 * 9 + 1 + 6  # the cells of its grid
 
 
+def test_a_user_who_wants_nothing_sent_is_obeyed(tmp_path):
+    with server() as address:
+        given = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "offline"}
+        assert "not saved in W&B (WANDB_MODE=offline); written to" in make("tiny", tmp_path, **given)
+        with urlopen(f"{address}/state", timeout=10) as answer:
+            assert json.load(answer)["views"] == []
+
+
 def test_where_no_server_answers_the_workspaces_are_written_too(tmp_path):
     printed = make("gradients-digits", tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
     assert "not saved in W&B (" in printed
