@@ -140,7 +140,7 @@ def _cases(device: str) -> list[numerics.Case]:
     bottleneck = small | {"depth": 11, "block": "bottleneck"}
     nets = [small | {"residual": False}, small | {"shortcut_subsample": "avgpool"}]
     nets += [small | {"shortcut": shortcut, "width": width} for shortcut in "ABC" for width in (2, 4, 8, 16)]
-    nets += [small | {"norm": norm} for norm in ("group", "none")] + [small | {"ghost_batch": 64}]
+    nets += [small | {"norm": norm} for norm in choices(Model, "norm")[1:]] + [small | {"ghost_batch": 64}]
     nets += [small | {"shortcut_pad": "split"}, bottleneck | {"stride_on": "1x1"}]
     nets += [bottleneck | {"order": order} for order in choices(Model, "order")]
     nets += [small | {"activation": activation} for activation in choices(Model, "activation")]

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from resnet_repro.config import SIDES, ConfigError, Model, Run, Trainer
-from resnet_repro.families import FAMILIES, wrong_depth
+from resnet_repro.config import SIDES, ConfigError, Model, Run, Trainer, side_of
+from resnet_repro.families import FAMILIES, stages, wrong_depth
 from resnet_repro.typed import nearest, shown
 
 LARGEST = 10**9
@@ -121,6 +121,37 @@ def _start_rules(m: Model) -> Iterable[tuple[bool, str]]:
     )
 
 
+def _norm_rules(run: Run) -> Iterable[tuple[bool, str]]:
+    """What the norms need (nets/norms.py)."""
+    m = run.model
+    yield (
+        m.norm in ("group", "group_ws")
+        and any(channels % min(8, channels) for channels in (m.width, 2 * m.width, 4 * m.width)),
+        f"model.norm={m.norm} has 8 groups: model.width must be 1, 2, 4 or a multiple of 8, got {m.width}",
+    )
+    yield (
+        m.ghost_batch is not None and m.norm != "batch",
+        f"model.ghost_batch={m.ghost_batch} needs model.norm=batch, got norm {m.norm}; set model.ghost_batch=null",
+    )
+    yield (
+        m.norm_momentum != Model().norm_momentum and m.norm != "batch",
+        f"model.norm_momentum={m.norm_momentum} needs model.norm=batch, got norm {m.norm}; leave it out",
+    )
+    yield m.norm_momentum == 0, "model.norm_momentum=0 would keep the statistics of the start; use e.g. 0.01"
+    yield (
+        m.norm == "group_ws" and m.width == 1,
+        "model.norm=group_ws standardises the weights of each output channel, and of a 1x1 convolution of one channel "
+        "that is one weight, which would be 0; model.width must be at least 2, got 1",
+    )
+    side = side_of(run.data.name, run.data.size)
+    halved = FAMILIES[m.family].reduction * 2 ** (len(stages(m.family, m.depth, m.block)) - 1)
+    yield (
+        m.norm == "instance" and side <= halved,
+        f"model.norm=instance leaves nothing of a map of one pixel, which is what model.family={m.family} makes of "
+        f"{side} x {side} pixels; use model.norm=group, or images of more than {halved} pixels on a side (data.size)",
+    )
+
+
 def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     """Rules over several settings, each as (is it broken, what to say)."""
     m, d, o, p = run.model, run.data, run.optim, run.probes
@@ -154,19 +185,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         m.shortcut != "A" and (m.shortcut_subsample, m.shortcut_pad) != ("slice", "append"),
         f"model.shortcut_subsample and model.shortcut_pad apply to shortcut A only, got shortcut {m.shortcut}",
     )
-    yield (
-        m.norm == "group" and any(channels % min(8, channels) for channels in (m.width, 2 * m.width, 4 * m.width)),
-        f"model.norm=group has 8 groups: model.width must be 1, 2, 4 or a multiple of 8, got {m.width}",
-    )
-    yield (
-        m.ghost_batch is not None and m.norm != "batch",
-        f"model.ghost_batch={m.ghost_batch} needs model.norm=batch, got norm {m.norm}; set model.ghost_batch=null",
-    )
-    yield (
-        m.norm_momentum != default.norm_momentum and m.norm != "batch",
-        f"model.norm_momentum={m.norm_momentum} needs model.norm=batch, got norm {m.norm}; leave it out",
-    )
-    yield m.norm_momentum == 0, "model.norm_momentum=0 would keep the statistics of the start; use e.g. 0.01"
+    yield from _norm_rules(run)
     yield (
         m.ghost_batch is not None and o.batch % (m.ghost_batch or 1) != 0,
         f"model.ghost_batch must divide optim.batch ({o.batch}), got {m.ghost_batch}",

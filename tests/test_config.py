@@ -71,8 +71,9 @@ def test_the_choices_are_those_of_the_network(setting, known):
     assert set(leaf.metadata["choices"]) == set(known)
 
 
+@pytest.mark.parametrize("norm", ["group", "group_ws"])
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 8, 12, 16, 24])
-def test_group_norm_is_refused_exactly_where_the_network_refuses_it(width):
+def test_group_norm_is_refused_exactly_where_the_network_refuses_it(width, norm):
     def accepted(build):
         try:
             build()
@@ -80,8 +81,8 @@ def test_group_norm_is_refused_exactly_where_the_network_refuses_it(width):
             return False
         return True
 
-    by_network = accepted(lambda: [norms.make_norm("group", channels) for channels in (width, 2 * width, 4 * width)])
-    assert accepted(lambda: compose(["model.norm=group", f"model.width={width}"])) == by_network
+    by_network = accepted(lambda: nets.CifarNet(8, norm=norm, width=width, shortcut="B"))
+    assert accepted(lambda: compose([f"model.norm={norm}", f"model.width={width}"])) == by_network
 
 
 @pytest.mark.parametrize(

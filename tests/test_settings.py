@@ -37,9 +37,17 @@ REFUSED = {
     "model.depth=2": ["2", "at least 8"],
     "model.width=0": ["0", "model.width", "at least 1"],
     "model.shortcut=D": ["'D'", "A, B, C"],
-    "model.norm=bach": ["'bach'", "batch, group, none", "did you mean 'batch'"],
+    "model.norm=bach": ["'bach'", "batch, layer, instance, group, group_ws, none", "did you mean 'batch'"],
     "model.norm=group model.width=6": ["6", "multiple of 8"],
     "model.norm=group model.width=12": ["12", "multiple of 8"],
+    "model.norm=group_ws model.width=12": ["model.norm=group_ws", "12", "multiple of 8"],
+    "model.norm=group_ws model.width=1": ["one weight", "at least 2", "got 1"],
+    "model.norm=instance model.family=imagenet model.depth=18": [
+        "one pixel",
+        "8 x 8",
+        "model.norm=group",
+        "more than 32",
+    ],
     "model=plain model.shortcut=B": ["model.shortcut", "plain net", "model=resnet", "leave it out"],
     "model=plain model.shortcut_scale=0.5": ["model.shortcut_scale", "plain net", "model=resnet"],
     "model.shortcut=B model.shortcut_pad=split": ["model.shortcut_pad", "A only", "shortcut B"],
@@ -315,7 +323,7 @@ def test_the_commented_settings_are_yaml_that_gives_the_run_back():
 
 
 def test_choices_and_ranges_are_those_that_are_checked():
-    assert reference.allowed("model.norm") == "batch, group, none"
+    assert reference.allowed("model.norm") == "batch, layer, instance, group, group_ws, none"
     assert reference.allowed("model.depth") == "at least 8"
     assert reference.allowed("optim.gamma") == "0 to 1"
     assert reference.allowed("optim.clip") == "at least 0 or null"

@@ -85,7 +85,14 @@ VALUES: dict[str, dict[Any, str]] = {
 }
 """A value where it alone does not say it."""
 
-NORMS = {"batch": "batch norm", "group": "group norm", "none": "no norm"}
+NORMS = {
+    "batch": "batch norm",
+    "layer": "layer norm",
+    "instance": "instance norm",
+    "group": "group norm",
+    "group_ws": "group norm, standardised weights",
+    "none": "no norm",
+}
 
 
 def setting(name: str) -> str:

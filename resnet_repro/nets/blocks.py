@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resnet_repro.families import BLOCKS, EXPANSION, LAYERS
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.checks import check_choice
+from resnet_repro.nets.convolutions import make_conv
 from resnet_repro.nets.norms import make_norm
 from resnet_repro.nets.scales import make_branch_scale
 from resnet_repro.nets.shortcuts import Subsample, make_shortcut
@@ -51,7 +52,7 @@ class Block(nn.Module):
         self.layers = layers
         for number in range(1, layers + 1):
             inputs, step = (in_channels, stride) if number == 1 else (channels, 1)
-            self.add_module(f"conv{number}", nn.Conv2d(inputs, channels, 3, step, padding=1, bias=norm == "none"))
+            self.add_module(f"conv{number}", make_conv(norm, inputs, channels, 3, stride=step, padding=1))
             self.add_module(f"norm{number}", make_norm(norm, channels, ghost_batch))
         self.activation = make_activation(activation)
         self.residual = residual
@@ -98,14 +99,14 @@ class Bottleneck(nn.Module):
         stride_on: str,
     ) -> None:
         super().__init__()
-        narrow, bias = channels // EXPANSION["bottleneck"], norm == "none"
+        narrow = channels // EXPANSION["bottleneck"]
         first, middle = (stride, 1) if stride_on == "1x1" else (1, stride)
         self.subsample = Subsample(first) if first > 1 else nn.Identity()
-        self.conv1 = nn.Conv2d(in_channels, narrow, 1, bias=bias)
+        self.conv1 = make_conv(norm, in_channels, narrow, 1)
         self.norm1 = make_norm(norm, narrow, ghost_batch)
-        self.conv2 = nn.Conv2d(narrow, narrow, 3, middle, padding=1, bias=bias)
+        self.conv2 = make_conv(norm, narrow, narrow, 3, stride=middle, padding=1)
         self.norm2 = make_norm(norm, narrow, ghost_batch)
-        self.conv3 = nn.Conv2d(narrow, channels, 1, bias=bias)
+        self.conv3 = make_conv(norm, narrow, channels, 1)
         self.norm3 = make_norm(norm, channels, ghost_batch)
         self.activation = make_activation(activation)
         self.residual = residual

@@ -7,6 +7,7 @@ from resnet_repro.families import BLOCKS, stages
 from resnet_repro.nets.activations import make_activation
 from resnet_repro.nets.blocks import block_shapes, make_blocks, make_end
 from resnet_repro.nets.checks import check_choice, check_positive
+from resnet_repro.nets.convolutions import make_conv
 from resnet_repro.nets.inits import initialize, zero_residual_branches
 from resnet_repro.nets.norms import make_norm, set_momentum
 
@@ -80,7 +81,7 @@ class CifarNet(nn.Module):
         shapes = block_shapes(stages(self.family, depth, block), width, block)
         # PyTorch's layers draw initial weights of their own; these must not move the global generator.
         with torch.random.fork_rng(devices=[]):
-            self.conv = self._first_convolution(in_channels, width, bias=norm == "none")
+            self.conv = self._first_convolution(norm, in_channels, width)
             self.norm = make_norm(norm, width, ghost_batch)
             self.activation = make_activation(activation)
             self.blocks = make_blocks(
@@ -98,8 +99,8 @@ class CifarNet(nn.Module):
             zero_residual_branches(self)
 
     @staticmethod
-    def _first_convolution(in_channels: int, width: int, bias: bool) -> nn.Conv2d:
-        return nn.Conv2d(in_channels, width, 3, padding=1, bias=bias)
+    def _first_convolution(norm: str, in_channels: int, width: int) -> nn.Conv2d:
+        return make_conv(norm, in_channels, width, 3, padding=1)
 
     def stem(self, x: Tensor) -> Tensor:
         """What comes before the blocks: [N, in_channels, H, W] -> [N, width, H, W]."""

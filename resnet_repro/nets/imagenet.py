@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_repro.nets.cifar import CifarNet
+from resnet_repro.nets.convolutions import make_conv
 
 
 class ImageNet(CifarNet):
@@ -23,8 +24,8 @@ class ImageNet(CifarNet):
         super().__init__(depth, width=width, classes=classes, **settings)
 
     @staticmethod
-    def _first_convolution(in_channels: int, width: int, bias: bool) -> nn.Conv2d:
-        return nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=bias)
+    def _first_convolution(norm: str, in_channels: int, width: int) -> nn.Conv2d:
+        return make_conv(norm, in_channels, width, 7, stride=2, padding=3)
 
     def stem(self, x: Tensor) -> Tensor:
         """What comes before the blocks: [N, in_channels, H, W] -> [N, width, H / 4, W / 4], rounded up."""

@@ -1,4 +1,4 @@
-"""Normalisation layers: batch, ghost batch, group, none."""
+"""Normalisation layers: over the batch or parts of it, or over parts of each image; or none."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from resnet_repro.nets.checks import check_choice, check_positive
 
-NORMS = ("batch", "group", "none")
+NORMS = ("batch", "layer", "instance", "group", "group_ws", "none")
 GROUPS = 8
 
 
@@ -77,7 +77,11 @@ def make_norm(norm: str, channels: int, ghost_batch: int | None = None) -> nn.Mo
     group: group norm (Wu & He 2018, arXiv:1803.08494) with min(8, `channels`) groups. Their default of 32 groups
         does not divide the 16 channels of the CIFAR networks; 8 divides the usual widths and leaves at least 2
         channels to a group at width 16.
-    none: the identity. Batch and group norm have a bias of their own, so a convolution has one only here.
+    group_ws: the same, behind convolutions with standardised weights (see `StandardizedConv2d`).
+    layer: one group (Ba et al. 2016, arXiv:1607.06450): mean and variance over C, H and W of each image.
+    instance: as many groups as channels (Ulyanov et al. 2016, arXiv:1607.08022): over H and W of each channel of each
+        image. It leaves nothing of a map of one pixel.
+    none: the identity. Every other norm has a scale and a shift per channel, so a convolution has a bias only here.
 
     Raises ValueError for another `norm`, a `channels` that the groups do not divide, a `ghost_batch` below 1 or
     one without batch norm.
@@ -90,8 +94,8 @@ def make_norm(norm: str, channels: int, ghost_batch: int | None = None) -> nn.Mo
         )
     if norm == "none":
         return nn.Identity()
-    if norm == "group":
-        return _group_norm(channels)
+    if norm != "batch":
+        return nn.GroupNorm({"layer": 1, "instance": channels}.get(norm) or _groups(channels), channels)
     return nn.BatchNorm2d(channels) if ghost_batch is None else GhostBatchNorm2d(channels, ghost_batch)
 
 
@@ -108,11 +112,11 @@ def set_momentum(net: nn.Module, momentum: float) -> None:
             module.momentum = momentum
 
 
-def _group_norm(channels: int) -> nn.GroupNorm:
+def _groups(channels: int) -> int:
     groups = min(GROUPS, channels)
     if channels % groups:
         raise ValueError(
             f"group norm needs a number of channels that its {groups} groups divide, got {channels}: "
             f"choose a width that is a multiple of {GROUPS}"
         )
-    return nn.GroupNorm(groups, channels)
+    return groups

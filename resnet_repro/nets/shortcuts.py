@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_repro.nets.checks import check_choice
+from resnet_repro.nets.convolutions import make_conv
 from resnet_repro.nets.norms import make_norm
 
 SHORTCUTS = ("A", "B", "C")
@@ -100,6 +101,6 @@ def _projection(in_channels: int, channels: int, stride: int, norm: str, ghost_b
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if stride > 1:
         layers["subsample"] = Subsample(stride)
-    layers["conv"] = nn.Conv2d(in_channels, channels, 1, bias=norm == "none")
+    layers["conv"] = make_conv(norm, in_channels, channels, 1)
     layers["norm"] = make_norm(norm, channels, ghost_batch)
     return nn.Sequential(layers)

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from resnet_repro.nets import CifarNet
+from resnet_repro.nets.norms import NORMS
 
 TABLE = {8: 75_290, 20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}
 TABLE_B = {8: 78_042, 20: 272_474, 32: 466_906, 44: 661_338, 56: 855_770, 110: 1_730_714, 1202: 19_424_026}
@@ -60,7 +61,7 @@ def test_without_norm_convolutions_have_biases_instead_of_affine_parameters(dept
     biases = 16 + 2 * n * (16 + 32 + 64)
     plain, residual = meta_net(depth, residual=False, norm="none"), meta_net(depth, norm="none")
     assert count(plain) == count(residual) == TABLE[depth] - 2 * biases + biases
-    assert count(meta_net(depth, norm="group")) == TABLE[depth]
+    assert all(count(meta_net(depth, norm=norm)) == TABLE[depth] for norm in NORMS if norm != "none")
 
 
 def test_depth_20_with_biases_beside_the_affine_parameters_is_the_270410_of_others():
@@ -71,7 +72,7 @@ def test_depth_20_with_biases_beside_the_affine_parameters_is_the_270410_of_othe
 
 
 def test_only_networks_without_norm_have_convolution_biases():
-    for norm in ("batch", "group", "none"):
+    for norm in NORMS:
         convs = [m for m in net(norm=norm, shortcut="C").modules() if isinstance(m, torch.nn.Conv2d)]
         assert len(convs) == 1 + 2 * 3 + 3
         assert all((conv.bias is not None) == (norm == "none") for conv in convs)
@@ -130,7 +131,7 @@ def test_a_depth_8_network_computes_what_the_paper_describes(residual, scale):
     torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("subsample", "pad"), [("slice", "append"), ("avgpool", "split")])
 def test_lambda_0_with_option_a_is_the_plain_network_bit_for_bit(norm, subsample, pad):
     options = {"norm": norm, "width": 8, "shortcut_subsample": subsample, "shortcut_pad": pad}
@@ -199,7 +200,8 @@ def test_in_evaluation_mode_a_sample_does_not_depend_on_its_batch(shortcut, ghos
 VARIANTS = [
     {"residual": False},
     {"ghost_batch": 4},
-    {"norm": "group"},
+    {"norm": "instance"},
+    {"norm": "group_ws", "shortcut": "B"},
     {"norm": "none"},
     {"shortcut": "B", "ghost_batch": 2},
     {"shortcut": "C"},
@@ -234,7 +236,9 @@ def test_autocast_gives_finite_bfloat16_logits_and_float32_gradients(options):
     torch.testing.assert_close(y.float(), net(**options)(images()), rtol=0.1, atol=0.2)
 
 
-@pytest.mark.parametrize("options", [{"residual": False}, {"ghost_batch": 4, "shortcut_scale": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"residual": False}, {"ghost_batch": 4, "shortcut_scale": 0.5}, {"norm": "group_ws"}], ids=str
+)
 def test_it_compiles_without_graph_breaks(options):
     model = net(**options)
     compiled = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)
@@ -264,7 +268,7 @@ def test_it_compiles_without_graph_breaks(options):
         ({"shortcut_scale": float("nan")}, "shortcut_scale must be finite, got nan"),
         ({"shortcut_scale": float("inf")}, "shortcut_scale must be finite"),
         ({"scale_on": "some"}, "scale_on must be one of all, identity"),
-        ({"norm": "layer"}, "norm must be one of batch, group, none"),
+        ({"norm": "layers"}, "norm must be one of batch, layer, instance, group, group_ws, none"),
         ({"norm": "group", "width": 12}, "got 12: choose a width that is a multiple of 8"),
         ({"norm": "none", "ghost_batch": 4}, "ghost_batch is for norm 'batch'"),
         ({"ghost_batch": 0}, "ghost_batch must be a whole number of at least 1"),

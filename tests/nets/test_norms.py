@@ -3,9 +3,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from resnet_repro.nets import CifarNet
+from resnet_repro.nets import NETWORKS, CifarNet
+from resnet_repro.nets.convolutions import StandardizedConv2d, make_conv
 from resnet_repro.nets.norms import make_norm
 
 CHANNELS = 3
@@ -101,7 +103,52 @@ def test_group_norm_normalises_each_group_of_each_sample(channels, groups):
     x = 3 + 2 * torch.randn(2, channels, 6, 6, generator=torch.Generator().manual_seed(0))
     members = x.reshape(2, groups, -1)
     expected = (members - members.mean(2, keepdim=True)) / members.std(2, correction=0, keepdim=True)
-    torch.testing.assert_close(make_norm("group", channels)(x), expected.view_as(x), rtol=1e-4, atol=1e-4)
+    for norm in ("group", "group_ws"):
+        torch.testing.assert_close(make_norm(norm, channels)(x), expected.view_as(x), rtol=1e-4, atol=1e-4)
+
+
+def test_layer_and_instance_norm_are_torchs_own_with_a_scale_and_a_shift_per_channel():
+    x, scale, shift = data(4).double(), torch.tensor([0.5, 1.0, 2.0]), torch.tensor([-1.0, 0.0, 1.0])
+    expected = {"layer": F.layer_norm(x, x.shape[1:]), "instance": F.instance_norm(x)}
+    for norm, normalised in expected.items():
+        layer = make_norm(norm, CHANNELS)
+        layer.load_state_dict({"weight": scale, "bias": shift})
+        found, right = layer.double()(x), normalised * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (1, 1, 0)])
+def test_a_convolution_with_standardised_weights_is_torchs_own_with_weights_of_mean_0_and_deviation_1(
+    kernel, stride, padding
+):
+    conv = make_conv("group_ws", CHANNELS, 5, kernel, stride=stride, padding=padding).double()
+    assert conv.bias is None
+    nn.init.normal_(conv.weight, generator=torch.Generator().manual_seed(3))
+    weight = conv.weight.detach().clone().requires_grad_()
+    centred = weight.flatten(1) - weight.flatten(1).mean(1, keepdim=True)
+    standard = (centred / centred.square().mean(1, keepdim=True).sqrt()).view_as(weight)
+    x, y = data(2).double().requires_grad_(), data(2).double().requires_grad_()
+    found, expected = conv(x), F.conv2d(y, standard, stride=stride, padding=padding)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad, weight.grad, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_with_group_ws_every_convolution_of_a_network_has_standardised_weights(family):
+    depth = {"cifar": 11, "imagenet": 50}[family]
+    for block, order in (("bottleneck", "original"), ("bottleneck", "full_preactivation")):
+        net = NETWORKS[family](depth, width=2, block=block, order=order, shortcut="C", norm="group_ws")
+        convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+        assert len(convolutions) > depth  # with projections
+        assert {type(m) for m in convolutions} == {StandardizedConv2d}
+
+
+def test_one_weight_that_standardisation_would_make_0_is_refused():
+    with pytest.raises(ValueError, match="the one weight of a 1x1 convolution of one channel 0: choose width 2"):
+        make_conv("group_ws", 1, 4, 1)
 
 
 @pytest.mark.parametrize("ghost_batch", [None, 2])
@@ -129,7 +176,7 @@ def test_norm_none_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("instance", 16), "norm must be one of batch, group, none, got 'instance'"),
+        (("pixel", 16), "norm must be one of batch, layer, instance, group, group_ws, none, got 'pixel'"),
         (("group", 12), "8 groups divide, got 12"),
         (("group", 16, 4), "ghost_batch is for norm 'batch', got ghost_batch=4 with norm 'group'"),
         (("batch", 16, 0), "ghost_batch must be a whole number of at least 1, got 0"),

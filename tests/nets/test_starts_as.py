@@ -22,7 +22,7 @@ def net(*overrides):
     [
         ("model=resnet",),
         ("model=resnet", "model.norm=none", "model.shortcut=B"),
-        ("model=resnet", "model.norm=group", "model.init=torch"),
+        ("model=resnet", "model.norm=group_ws", "model.init=torch"),
         ("model=plain", "model.norm=none", "model.init=he_border"),
     ],
 )

@@ -18,7 +18,7 @@ MIXED = [
     ["model=plain", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=16"],
     ["model=resnet", "seed=1", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=16"],
     ["model.shortcut_scale=0.5", "model.depth=14", "optim.steps=33", "probes.curve_every=5", "probes.eval_every=0"],
-    ["model.norm=group", "optim.batch=400", "data.last_batch=keep", "optim.steps=24", "probes.curve_every=24",
+    ["model.norm=group_ws", "optim.batch=400", "data.last_batch=keep", "optim.steps=24", "probes.curve_every=24",
      "probes.eval_every=24"],
     ["optim.lr=1e6", "model.norm=none", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=0"],
 ]  # fmt: skip
