@@ -72,6 +72,11 @@ def effective_dimension(points: "pd.DataFrame") -> float:
     return sum(squares) ** 2 / total if (total := sum(square**2 for square in squares)) else math.nan
 
 
+def median_at_start(points: "pd.DataFrame") -> float:
+    """The median of the values over x, before the first step."""
+    return float(points.loc[points["step"] == 0, "value"].median())
+
+
 def median_at_end(points: "pd.DataFrame") -> float:
     """The median of the values over x, after the last step that was looked at."""
     return float(points.loc[points["step"] == points["step"].max(), "value"].median())
@@ -82,6 +87,11 @@ def median_of_largest(points: "pd.DataFrame") -> float:
     return float(points.groupby("step")["value"].max().median())
 
 
+def median_on_the_way(points: "pd.DataFrame") -> float:
+    """The median of the values over x and over the looks after the first step: before it nothing has been learned."""
+    return float(points.loc[points["step"] > 0, "value"].median())
+
+
 SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope": gradient_slope,
     "gradient_slope_end": gradient_slope_end,
@@ -89,6 +99,9 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "shortcut_gradient_factor": factor,
     "response_std_end": median_at_end,
     "effective_smoothness": median_of_largest,
+    "gradient_alignment": median_on_the_way,
+    "gradient_alignment_start": median_at_start,
+    "median_mean_shift": median_on_the_way,
     "gradient_acf_1": first,
     "gradient_acf_images_1": first,
     "output_cosine_last": last_convolution,

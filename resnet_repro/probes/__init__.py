@@ -42,6 +42,7 @@ class Probe:
 PROBES = {
     probe.name: probe
     for probe in (
+        Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift")),
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
         Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
         Probe("responses", WHEN, ("response_std",)),

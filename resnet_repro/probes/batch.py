@@ -14,17 +14,23 @@ EPOCH = -2
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """images: float32 [B, C, H, W], normalised; labels: int64 [B]; bf16: whether products are computed in it."""
+    """images: float32 [B, C, H, W], normalised; labels: int64 [B]; bf16: whether products are computed in it.
+
+    lr, clip: of a step of the run, the learning rate before any milestone, and the largest gradient norm.
+    """
 
     images: Tensor
     labels: Tensor
     bf16: bool
+    lr: float = 0.1
+    clip: float | None = None
 
 
-def fixed_batch(feed: Feed, size: int, *, bf16: bool) -> Batch:
+def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | None) -> Batch:
     """The first `size` images of an epoch drawn from the seed, cropped and flipped as in training.
 
     All networks of one seed see the same. With fewer images to measure on than `size`, it is all of them.
+    bf16, lr, clip: see `Batch`.
     """
     images: list[Tensor] = []
     labels: list[Tensor] = []
@@ -33,7 +39,7 @@ def fixed_batch(feed: Feed, size: int, *, bf16: bool) -> Batch:
         labels.append(their)
         if sum(map(len, labels)) >= size:
             break
-    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16)
+    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16, lr, clip)
 
 
 def with_statistics_of(images: Tensor, net: nn.Module) -> nn.Module:

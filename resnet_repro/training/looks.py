@@ -28,7 +28,9 @@ class Looks:
 
     def __init__(self, run: Run, images: DataSet, feed: Feed, device: torch.device) -> None:
         self.run, self.images, self.device = run, images, device
-        self.batch = fixed_batch(feed, run.optim.batch, bf16=run.optim.precision == "bf16")
+        optim = run.optim
+        bf16 = optim.precision == "bf16"
+        self.batch = fixed_batch(feed, optim.batch, bf16=bf16, lr=optim.lr, clip=optim.clip)
 
     def take(self, names: Iterable[str], net: nn.Module, step: int) -> list[records.Point]:
         """What these probes measure on the network after `step` steps."""

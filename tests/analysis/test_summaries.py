@@ -20,7 +20,9 @@ from resnet_repro.analysis.summaries import (
     gradient_slope,
     gradient_slope_end,
     median_at_end,
+    median_at_start,
     median_of_largest,
+    median_on_the_way,
     summarised,
 )
 from resnet_repro.collect import collect_runs
@@ -57,13 +59,19 @@ def test_a_factor_per_block_is_that_of_a_geometric_row():
     assert all(math.isnan(factor(profile(few))) for few in ([1.0], [1.0, 0.0], [1.0, math.nan]))
 
 
-def test_the_median_at_the_end_is_that_of_the_last_look():
-    assert median_at_end(pd.concat([profile([9.0] * 3), profile([4.0, 1.0, 2.0], step=40)])) == 2
+def test_the_medians_at_the_start_and_at_the_end_are_those_of_the_first_and_of_the_last_look():
+    looks = pd.concat([profile([9.0, 8.0, 7.0]), profile([4.0, 1.0, 2.0], step=40)])
+    assert (median_at_start(looks), median_at_end(looks)) == (8, 2)
 
 
 def test_effective_smoothness_is_the_median_over_looks_of_the_largest_value():
     looks = [profile([1.0, 9.0]), profile([5.0, 2.0], step=20), profile([3.0, 4.0], step=40)]
     assert median_of_largest(pd.concat(looks)) == 5
+
+
+def test_a_median_on_the_way_leaves_the_start_out():
+    looks = [profile([9.0, 9.0, 9.0]), profile([1.0, math.nan, 3.0], step=20), profile([2.0, 7.0, 8.0], step=40)]
+    assert median_on_the_way(pd.concat(looks)) == 3
 
 
 def test_what_running_statistics_cost_is_a_difference_within_each_run_and_shown_where_it_is_asked_for():
