@@ -147,6 +147,10 @@ class Data:
     label_noise: float = added(
         "0.2", number(0.0, low=0, high=1, help="share of training labels that are another class, drawn by the seed")
     )
+    teacher: int | None = added(
+        "0.2",
+        number(None, low=8, help="labels are what a trained plain net of so many layers answers; null: the true ones"),
+    )
 
 
 @dataclass

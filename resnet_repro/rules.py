@@ -271,6 +271,13 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
         f"would be full; use at most {images}, or data.last_batch=keep",
     )
+    taught = d.teacher or Model().depth
+    yield FAMILIES["cifar"].stages(taught, "basic") is None, f"data.teacher: {wrong_depth('cifar', taught, 'basic')}"
+    yield (
+        d.teacher is not None and (d.stream or d.label_noise > 0 or run.env.devices > 1),
+        f"data.teacher={d.teacher} trains a network on the true labels of images in memory, on one device: it needs "
+        "data.stream=false, data.label_noise=0 and env.devices=1",
+    )
     yield (
         d.stream and d.name != "folder",
         f"data.stream=true reads a folder's images when they are needed, and {d.name} is held in memory; leave it out",

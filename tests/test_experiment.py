@@ -72,6 +72,7 @@ COUNTS = {
     "identity-digits": (2 + 1 + 2 + 1) * 8,
     "landscape-digits": 2 * 2 * 8,
     "covariate-shift-digits": 2 * 2 * 8,
+    "function-classes-digits": 2 * 2 * 8,
     "responses-digits": (2 * 2 + 1 + 2) * 8,
     "shattered-gradients-digits": (2 * 4 + 2 * 4 + 3 + 2) * 20,
     "spectrum-digits": (2 * 4 + 2 * 4) * 20,

@@ -30,6 +30,7 @@ FROZEN = {
     "data.stream": False,
     "data.images": None,
     "data.label_noise": 0.0,
+    "data.teacher": None,
     "optim.warmup_every": None,
     "probes.train_error_images": None,
 }

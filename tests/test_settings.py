@@ -227,6 +227,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "model.block": ["model.depth=20"],
     "model.stride_on": ["model.block=bottleneck"],
     "model.starts_as": ["model.starts_as=8"],
+    "data.teacher": ["data.teacher=20"],
     "data.crop=resized": ["task=imagenet"],
     "data.size": ["task=folder"],
     "data.resize": ["task=imagenet", "data.size=8"],

@@ -28,6 +28,7 @@ SETTINGS = {
     "stream": "images read when needed",
     "images": "number of training images",
     "label_noise": "label noise",
+    "teacher": "layers of the plain net whose answers are the labels",
     "family": "form of the network",
     "block": "convolutions of a block",
     "stride_on": "stride of a bottleneck on",

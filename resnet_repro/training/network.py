@@ -11,20 +11,25 @@ from torch import nn
 
 from resnet_repro import records
 from resnet_repro.config import Run
-from resnet_repro.data import DataSet, drawn
+from resnet_repro.data import DataSet, Images, drawn
 from resnet_repro.data import load as load_data
 from resnet_repro.nets import NETWORKS, CifarNet
 from resnet_repro.nets.identity import start_as
 
 
 def data_sets(runs: Sequence[Run]) -> list[DataSet]:
-    """The data set of each run; those of one set share it. Raises as `data.load` and `data.drawn` do."""
+    """The data set of each run, its teacher trained; those of one set share it. Raises as `data.load` and `drawn`."""
     load_once = cache(load_data)
 
     def of_run(run: Run) -> DataSet:
         data, env = run.data, run.env
         full = load_once(data.name, Path(env.data_dir), split=data.split, download=env.download, stream=data.stream)
-        return drawn(full, data.images, data.label_noise, run.seed)
+        images = drawn(full, data.images, data.label_noise, run.seed)
+        if data.teacher is None or not isinstance(images, Images):
+            return images
+        from resnet_repro.training.teacher import taught  # it builds networks itself
+
+        return taught(run, images)
 
     return [of_run(run) for run in runs]
 
