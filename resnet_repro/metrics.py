@@ -56,6 +56,17 @@ def _error(name: str, words: str, head: str, subhead: str = "", curve: str = "")
     return Quantity(name, words, "%", "error", 0, 100, head, subhead, curve=curve)
 
 
+def _lesion(name: str, words: str, subhead: str, x: str) -> list[Quantity]:
+    """The error with batch-norm statistics as trained, and with those of what is left."""
+    both = (("", ""), ("_recomputed", ", statistics recomputed"))
+    return [Quantity(name + n, words + w, "%", "error", 0, 100, "error", subhead + w, x=x) for n, w in both]
+
+
+def _rise(name: str, of: str, words: str) -> Quantity:
+    """A difference of errors of one network."""
+    return Quantity(name, words, "percentage points", "value", -100, 100, words, of=of)
+
+
 def _share(name: str, words: str) -> Quantity:
     return Quantity(name, words, "", "share", 0, 1, "runs", name)
 
@@ -63,6 +74,7 @@ def _share(name: str, words: str) -> Quantity:
 LAYER = "layer, from the input"
 BLOCK = "block, from the input"
 STEP_SIZE = "step size, along the gradient"
+PATH = "residual branches on the path"
 LAG = "lag, steps of 1/255 of the line"
 
 
@@ -124,6 +136,13 @@ QUANTITIES = {
             "gradient norm",
             "over shortcuts",
             BLOCK,
+        ),
+        *_lesion("error_without_block", "error without a block", "without a block", f"{BLOCK}; 0: none is deleted"),
+        *_lesion("error_without_blocks", "error without blocks", "without blocks", "number of blocks deleted"),
+        *_lesion("error_shuffled", "error with blocks swapped", "with blocks swapped", "number of swaps of two blocks"),
+        _per_layer("gradient_norm_path", "norm of the gradient over one path", "gradient norm", "over a path", PATH),
+        _per_layer(
+            "gradient_norm_paths", "norm of the gradient over paths of a length", "gradient norm", "over paths", PATH
         ),
         _per_layer("response_std", "response of the layer, standard deviation", "response", "standard deviation"),
         _correlation(
@@ -304,6 +323,37 @@ QUANTITIES = {
             0,
             math.inf,
         ),
+        _rise("deletion_rise", "error_without_block", "error without a block minus with it"),
+        _rise(
+            "deletion_rise_recomputed",
+            "error_without_block_recomputed",
+            "error without a block minus with it, statistics recomputed",
+        ),
+        _rise("transition_excess", "error_without_block", "error without a transition minus without another block"),
+        _rise("deletion_jump", "error_without_blocks", "largest rise of the error by one block less"),
+        _rise("half_deleted_rise", "error_without_blocks", "error without half of the blocks minus with them"),
+        _rise(
+            "half_deleted_rise_recomputed",
+            "error_without_blocks_recomputed",
+            "error without half of the blocks minus with them, statistics recomputed",
+        ),
+        _rise("swap_rise", "error_shuffled", "error after one swap of blocks minus before"),
+        _rise("shuffling_rise", "error_shuffled", "error after 16 swaps of blocks minus before"),
+        _summary("path_length", "gradient_norm_path", "mean share of the blocks on a path, by its gradient", 0, 1),
+        _summary(
+            "short_path_share",
+            "gradient_norm_path",
+            "share of paths through half the blocks at most, by their gradients",
+            0,
+            1,
+        ),
+        _summary(
+            "paths_length",
+            "gradient_norm_paths",
+            "mean share of the blocks on paths of a length, by their gradient together",
+            0,
+            1,
+        ),
         Quantity(
             "running_statistics_excess",
             "training error with running minus with exact batch-norm statistics",
@@ -322,7 +372,8 @@ QUANTITIES = {
 }
 """Every quantity by its name, in the order of columns."""
 
-ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error")
+ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error" and not q.x)
+"""Those of the whole network, as it is."""
 SHARES = tuple(name for name, q in QUANTITIES.items() if q.kind == "share")
 PROFILES = tuple(name for name, q in QUANTITIES.items() if q.x)
 """What a run has along an axis of the quantity's own: a value for each layer."""

@@ -92,6 +92,76 @@ def median_on_the_way(points: "pd.DataFrame") -> float:
     return float(points.loc[points["step"] > 0, "value"].median())
 
 
+def deletion_rise(points: "pd.DataFrame") -> float:
+    """The median error without a block that keeps its shape, less the error with all blocks, after the last step."""
+    end = _at_end(points)
+    return float(end[(end["x"] > 0) & (end["y"] == 0)]["value"].median() - _where(end, 0))
+
+
+def transition_excess(points: "pd.DataFrame") -> float:
+    """The median error without a block that changes the shape, less that without one that keeps it."""
+    end = _at_end(points)[lambda rows: rows["x"] > 0]
+    return float(end[end["y"] == 1]["value"].median() - end[end["y"] == 0]["value"].median())
+
+
+def largest_step(points: "pd.DataFrame") -> float:
+    """The largest rise from one x to the next, after the last step."""
+    return float(_at_end(points)["value"].diff().max())
+
+
+def rise_to_half(points: "pd.DataFrame") -> float:
+    """The value at half of the largest x, rounded down, less that at 0, after the last step."""
+    end = _at_end(points)
+    return _where(end, end["x"].max() // 2) - _where(end, 0)
+
+
+def first_rise(points: "pd.DataFrame") -> float:
+    """The value at x = 1 less that at 0, after the last step."""
+    end = _at_end(points)
+    return _where(end, 1) - _where(end, 0)
+
+
+def whole_rise(points: "pd.DataFrame") -> float:
+    """The value at the largest x less that at 0, after the last step."""
+    end = _at_end(points)
+    return _where(end, end["x"].max()) - _where(end, 0)
+
+
+def _at_end(points: "pd.DataFrame") -> "pd.DataFrame":
+    """The points after the last step that was looked at, in the order of x."""
+    return points[points["step"] == points["step"].max()].sort_values("x")
+
+
+def _where(points: "pd.DataFrame", x: float) -> float:
+    return next(iter(points.loc[points["x"] == x, "value"]), math.nan)
+
+
+def path_length(points: "pd.DataFrame") -> float:
+    """The mean of x / n, each weighted by its value times the number of paths of that length, after the last step.
+
+    Without the values it would be 1/2 (Veit et al. 2016, section 5, figure 6).
+    """
+    end = _at_end(points)
+    n = end["x"].max()
+    return float((end["x"] / n * _carried(end)).sum() / _carried(end).sum())
+
+
+def short_path_share(points: "pd.DataFrame") -> float:
+    """The share of x <= n / 2 in the sum over x of the value times the number of paths of that length."""
+    end = _at_end(points)
+    return float(_carried(end)[end["x"] <= end["x"].max() / 2].sum() / _carried(end).sum())
+
+
+def _carried(end: "pd.DataFrame") -> "pd.Series[float]":
+    return end["value"] * [float(math.comb(int(end["x"].max()), int(x))) for x in end["x"]]
+
+
+def paths_length(points: "pd.DataFrame") -> float:
+    """The mean of x / n, each weighted by its value, after the last step."""
+    end = _at_end(points)
+    return float((end["x"] / end["x"].max() * end["value"]).sum() / end["value"].sum())
+
+
 SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope": gradient_slope,
     "gradient_slope_end": gradient_slope_end,
@@ -107,6 +177,17 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "output_cosine_last": last_convolution,
     "output_rank_last": last_convolution,
     "jacobian_rank": effective_dimension,
+    "deletion_rise": deletion_rise,
+    "deletion_rise_recomputed": deletion_rise,
+    "transition_excess": transition_excess,
+    "deletion_jump": largest_step,
+    "half_deleted_rise": rise_to_half,
+    "half_deleted_rise_recomputed": rise_to_half,
+    "swap_rise": first_rise,
+    "shuffling_rise": whole_rise,
+    "path_length": path_length,
+    "short_path_share": short_path_share,
+    "paths_length": paths_length,
 }
 
 

@@ -45,6 +45,16 @@ PROBES = {
         Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift")),
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
         Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
+        Probe(
+            "lesions",
+            ("end",),
+            tuple(
+                metric + ending
+                for ending in ("", "_recomputed")
+                for metric in ("error_without_block", "error_without_blocks", "error_shuffled")
+            ),
+        ),
+        Probe("paths", WHEN, ("gradient_norm_path", "gradient_norm_paths")),
         Probe("responses", WHEN, ("response_std",)),
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
         Probe("similarity", WHEN, ("output_cosine", "output_rank")),

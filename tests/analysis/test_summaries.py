@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from resnet_repro import experiment
 from resnet_repro.analysis import figures, frames
@@ -72,6 +73,37 @@ def test_effective_smoothness_is_the_median_over_looks_of_the_largest_value():
 def test_a_median_on_the_way_leaves_the_start_out():
     looks = [profile([9.0, 9.0, 9.0]), profile([1.0, math.nan, 3.0], step=20), profile([2.0, 7.0, 8.0], step=40)]
     assert median_on_the_way(pd.concat(looks)) == 3
+
+
+def from_0(values, y=math.nan):
+    """A profile from x = 0 on, at the last of two looks."""
+    end = pd.DataFrame({"step": 40, "x": range(len(values)), "y": y, "value": values})
+    return pd.concat([end.assign(step=0, value=7.0), end.sample(frac=1, random_state=0)])
+
+
+def test_what_a_deleted_block_costs_is_a_median_over_blocks_less_the_error_with_all():
+    without = from_0([2.0, 50.0, 6.0, 30.0, 4.0, 40.0], [0, 0, 0, 1, 0, 1])
+    assert SUMMARIES["deletion_rise"](without) == SUMMARIES["deletion_rise_recomputed"](without) == 6 - 2
+    assert SUMMARIES["transition_excess"](without) == 35 - 6
+
+
+def test_what_deleted_and_swapped_blocks_cost_is_read_at_0_at_1_at_half_and_at_the_end():
+    errors = from_0([1.0, 3.0, 10.0, 50.0, 60.0, 64.0])
+    found = {name: SUMMARIES[name](errors) for name in ("deletion_jump", "half_deleted_rise", "swap_rise")}
+    assert found == {"deletion_jump": 40, "half_deleted_rise": 9, "swap_rise": 2}
+    assert SUMMARIES["shuffling_rise"](errors) == 63
+    assert SUMMARIES["half_deleted_rise_recomputed"](errors) == 9
+
+
+@pytest.mark.parametrize("n", [9, 54])
+def test_paths_are_weighted_by_their_gradient_and_their_number(n):
+    """Where each branch carries r times what a shortcut does, lengths are binomial with r / (1 + r)."""
+    r, x = 0.25, np.arange(n + 1)
+    share = binom(n, r / (1 + r))
+    assert SUMMARIES["path_length"](from_0(r**x)) == pytest.approx(r / (1 + r))
+    assert SUMMARIES["short_path_share"](from_0(r**x)) == pytest.approx(share.cdf(n // 2))
+    assert SUMMARIES["paths_length"](from_0(share.pmf(x))) == pytest.approx(r / (1 + r))
+    assert SUMMARIES["path_length"](from_0([1.0] * (n + 1))) == pytest.approx(0.5)
 
 
 def test_what_running_statistics_cost_is_a_difference_within_each_run_and_shown_where_it_is_asked_for():
