@@ -65,6 +65,7 @@ COUNTS = {
     "rate-digits": 2 * 4 * 8,
     "one-layer-block-digits": (2 + 2 + 4 + 1) * 8,
     "not-overfitting-digits": 2 * 2 * (2 + 1) * 8,
+    "normalization-digits": (2 * 2 + 2 * 4 + 2 + 1 + 3 + 3 + 4 + 1 + 1 + 2) * 8,
     "steps-digits": (2 + 2 + 1) * 8,
     "gradients-digits": (2 * 3 + 2 + 2 * 3 * 4 + 2 * 2 * 3) * 20,
     "gradients-training-digits": (2 + 2 * 2) * 8,
