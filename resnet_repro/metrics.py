@@ -190,6 +190,7 @@ QUANTITIES = {
             "loss",
             "along the gradient",
             x=STEP_SIZE,
+            log=True,
         ),
         _per_layer(
             "gradient_change",

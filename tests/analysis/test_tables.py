@@ -3,6 +3,7 @@ import math
 import re
 import shutil
 import statistics
+import string
 import subprocess
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from resnet_repro import report
 from resnet_repro.analysis import frames, published, tables, typeset
 from resnet_repro.analysis.claims import decide
 from resnet_repro.experiment import Claim, Experiment, load
+from resnet_repro.metrics import QUANTITIES
+from resnet_repro.project import EXPERIMENTS
 
 INF = math.inf
 
@@ -244,6 +247,14 @@ def test_latex_leaves_no_character_with_a_meaning():
         r"50~\% of $\lambda$$<$1\_000 \& \{a\}\#1 $\$$5 \textasciitilde{} \textasciicircum{} \textbackslash{}" in body
     )
     assert body.isascii()
+
+
+def test_latex_has_each_character_of_every_experiment_and_quantity():
+    said = [quantity.label for quantity in QUANTITIES.values()]
+    for name in sorted(path.stem for path in EXPERIMENTS[-1].glob("*.yaml")):
+        e = load(name)
+        said += [e.question, e.source, *(c.says for c in e.claims), *(f.title for f in e.figures)]
+    assert set(typeset.escape(" ".join(said))) <= set(string.printable) | set("éöü")  # pdflatex knows these letters
 
 
 def test_latex_has_booktabs_rules_a_caption_and_a_label():
