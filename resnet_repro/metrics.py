@@ -58,8 +58,8 @@ def _error(name: str, words: str, head: str, subhead: str = "", curve: str = "")
 
 def _lesion(name: str, words: str, subhead: str, x: str) -> list[Quantity]:
     """The error with batch-norm statistics as trained, and with those of what is left."""
-    both = (("", ""), ("_recomputed", ", statistics recomputed"))
-    return [Quantity(name + n, words + w, "%", "error", 0, 100, "error", subhead + w, x=x) for n, w in both]
+    both = (("", "", ""), ("_recomputed", ", statistics recomputed", ", recomputed"))
+    return [Quantity(name + n, words + w, "%", "error", 0, 100, "error", subhead + s, x=x) for n, w, s in both]
 
 
 def _rise(name: str, of: str, words: str) -> Quantity:
@@ -339,7 +339,7 @@ QUANTITIES = {
             "error without half of the blocks minus with them, statistics recomputed",
         ),
         _rise("swap_rise", "error_shuffled", "error after one swap of blocks minus before"),
-        _rise("shuffling_rise", "error_shuffled", "error after 16 swaps of blocks minus before"),
+        _rise("shuffling_rise", "error_shuffled", "error after the most swaps of blocks minus before"),
         _summary("path_length", "gradient_norm_path", "mean share of the blocks on a path, by its gradient", 0, 1),
         _summary(
             "short_path_share",

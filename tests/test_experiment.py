@@ -77,6 +77,7 @@ COUNTS = {
     "responses-digits": (2 * 2 + 1 + 2) * 8,
     "shattered-gradients-digits": (2 * 4 + 2 * 4 + 3 + 2) * 20,
     "spectrum-digits": (2 * 4 + 2 * 4) * 20,
+    "unravelled-digits": (2 + 1) * 8,
     "without-norm-digits": (2 + 2 + 3) * 12 + 2 * 8,
     "degradation": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,

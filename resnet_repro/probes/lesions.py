@@ -27,8 +27,8 @@ def measure(net: nn.Module, batch: Batch) -> list[Reading]:
     error_without_block: without the block x = 1, 2, ... from the input on, 0: with all of them; y = 1 where the block
         changes the shape (a transition), else 0 (section 4.1).
     error_without_blocks: without x of the blocks that keep their shape, x = 0, 1, ..., all of them (section 4.2).
-    error_shuffled: after x swaps, 0, 1, 2, 4, 8 and 16, each of two blocks of the same shape (section 4.3). It is not
-        measured where no two are.
+    error_shuffled: after x swaps, 0, 1, 2, 4, 8 and 16 or as many as there are, each of another pair of blocks of the
+        same shape (section 4.3). It is not measured where there is no pair.
 
     The last two are means over 4 draws, from one generator whose seed is fixed; a draw deletes or swaps one after the
     other. A residual block that is deleted keeps its shortcut, and what follows the addition; in its place a plain net
@@ -65,17 +65,13 @@ def _lesions(blocks: list[nn.Module], shapes: list[Shape]) -> Iterator[Lesion]:
         yield "error_without_blocks", count, None, [without(order[:count]) for order in orders]
     pairs = [(i, j) for j in keeping for i in keeping if i < j and shapes[i] == shapes[j]]
     if pairs:
-        swaps = [[pairs[i] for i in _drawn(len(pairs), generator)] for _ in range(DRAWS)]
-        for count in (0, *SWAPS):
+        swaps = [[pairs[i] for i in _permutation(len(pairs), generator)] for _ in range(DRAWS)]
+        for count in (0, *(some for some in SWAPS if some <= len(pairs))):
             yield "error_shuffled", count, None, [_swapped(blocks, some[:count]) for some in swaps]
 
 
 def _permutation(count: int, generator: torch.Generator) -> list[int]:
     return torch.randperm(count, generator=generator).tolist()
-
-
-def _drawn(count: int, generator: torch.Generator) -> list[int]:
-    return torch.randint(count, (SWAPS[-1],), generator=generator).tolist()
 
 
 def _swapped(blocks: list[nn.Module], pairs: list[tuple[int, int]]) -> list[nn.Module]:
