@@ -69,8 +69,8 @@ class Model:
     shortcut_scale: float = number(1.0, low=-1000, high=1000, help="λ in y = F(x) + λ x")
     scale_on: str = choice("all", "identity", help="λ on every shortcut, or not where the shape changes")
     norm: str = choice(
-        "batch", "layer", "instance", "group", "group_ws", "none",
-        help="normalisation after each convolution; group_ws: of standardised weights",
+        "batch", "layer", "instance", "group", "group_ws", "none", "batch_noisy", "none_noisy",
+        help="normalisation after each convolution; group_ws: of standardised weights; noisy: and noise behind it",
     )  # fmt: skip
     ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
     init: str = choice(

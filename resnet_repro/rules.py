@@ -13,6 +13,8 @@ LARGEST = 10**9
 """A number of a run at most: larger ones leave the range of fp32, or describe a run that never ends."""
 LONGEST = 1000
 """Characters of a text at most."""
+NOISY = ("batch_noisy", "none_noisy")
+"""The norms with noise behind them (nets/noise.py)."""
 TRAINING_IMAGES = {"digits": 1500, "cifar10": 50000, "cifar100": 50000}
 """Images of the full training set; a folder's are known only to who lists them (data.load)."""
 
@@ -112,6 +114,11 @@ def _start_rules(m: Model) -> Iterable[tuple[bool, str]]:
         f"model.starts_as={few}: no block of a plain net with norm is an identity, since it takes away mean and "
         "deviation of every batch; use model.norm=none or model=resnet",
     )
+    yield (
+        m.norm in NOISY,
+        f"model.starts_as={few}: no block is an identity with the noise of model.norm={m.norm}; use "
+        f"model.norm={m.norm.removesuffix('_noisy')}",
+    )
     needed = {"block": "basic", "order": "original", "activation": "relu", "branch_scale": "one", "shortcut_scale": 1}
     wrong = [f"model.{k}={getattr(m, k)}" for k, value in needed.items() if getattr(m, k) != value]
     wrong += ["model.shortcut=C"] * (m.shortcut == "C")
@@ -138,6 +145,11 @@ def _norm_rules(run: Run) -> Iterable[tuple[bool, str]]:
         f"model.norm_momentum={m.norm_momentum} needs model.norm=batch, got norm {m.norm}; leave it out",
     )
     yield m.norm_momentum == 0, "model.norm_momentum=0 would keep the statistics of the start; use e.g. 0.01"
+    yield (
+        m.norm in NOISY and run.env.devices > 1,
+        f"model.norm={m.norm} draws the noise of a whole batch on one device: env.devices must be 1, got "
+        f"{run.env.devices}",
+    )
     yield (
         m.norm == "group_ws" and m.width == 1,
         "model.norm=group_ws standardises the weights of each output channel, and of a 1x1 convolution of one channel "
@@ -171,10 +183,10 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
     )
     yield from _start_rules(m)
     yield (
-        m.zero_init_residual and not (m.residual and m.norm != "none" and m.order == "original"),
+        m.zero_init_residual and not (m.residual and m.norm not in ("none", *NOISY) and m.order == "original"),
         "model.zero_init_residual=true sets the scale of the last norm of each residual branch to 0: it needs "
-        f"model=resnet, a norm and model.order=original, got norm {m.norm} and order {m.order}; leave it out, or "
-        "without norm use model.branch_scale=skipinit",
+        f"model=resnet, a norm without noise and model.order=original, got norm {m.norm} and order {m.order}; leave it "
+        "out, or without norm use model.branch_scale=skipinit",
     )
     yield (
         m.init == "delta_orthogonal" and m.block == "bottleneck",

@@ -37,7 +37,11 @@ REFUSED = {
     "model.depth=2": ["2", "at least 8"],
     "model.width=0": ["0", "model.width", "at least 1"],
     "model.shortcut=D": ["'D'", "A, B, C"],
-    "model.norm=bach": ["'bach'", "batch, layer, instance, group, group_ws, none", "did you mean 'batch'"],
+    "model.norm=bach": [
+        "'bach'",
+        "batch, layer, instance, group, group_ws, none, batch_noisy, none_noisy",
+        "did you mean 'batch'",
+    ],
     "model.norm=group model.width=6": ["6", "multiple of 8"],
     "model.norm=group model.width=12": ["12", "multiple of 8"],
     "model.norm=group_ws model.width=12": ["model.norm=group_ws", "12", "multiple of 8"],
@@ -52,6 +56,9 @@ REFUSED = {
     "model=plain model.shortcut_scale=0.5": ["model.shortcut_scale", "plain net", "model=resnet"],
     "model.shortcut=B model.shortcut_pad=split": ["model.shortcut_pad", "A only", "shortcut B"],
     "model.ghost_batch=1": ["1", "at least 2"],
+    "model.norm=batch_noisy env.devices=2": ["model.norm=batch_noisy", "env.devices must be 1", "got 2"],
+    "model.norm=batch_noisy model.starts_as=8": ["no block is an identity", "use model.norm=batch"],
+    "model.norm=none_noisy model.zero_init_residual=true": ["a norm without noise", "none_noisy"],
     "model.ghost_batch=64 model.norm=group": ["64", "model.norm=batch", "model.ghost_batch=null"],
     "model.ghost_batch=48": ["48", "divide", "128"],
     "model.shortcut_scale=nan": ["nan", "finite"],
@@ -324,7 +331,7 @@ def test_the_commented_settings_are_yaml_that_gives_the_run_back():
 
 
 def test_choices_and_ranges_are_those_that_are_checked():
-    assert reference.allowed("model.norm") == "batch, layer, instance, group, group_ws, none"
+    assert reference.allowed("model.norm") == "batch, layer, instance, group, group_ws, none, batch_noisy, none_noisy"
     assert reference.allowed("model.depth") == "at least 8"
     assert reference.allowed("optim.gamma") == "0 to 1"
     assert reference.allowed("optim.clip") == "at least 0 or null"

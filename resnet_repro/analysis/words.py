@@ -93,6 +93,8 @@ NORMS = {
     "group": "group norm",
     "group_ws": "group norm, standardised weights",
     "none": "no norm",
+    "batch_noisy": "batch norm and noise",
+    "none_noisy": "no norm, noise",
 }
 
 

@@ -9,6 +9,7 @@ from resnet_repro.nets.blocks import block_shapes, make_blocks, make_end
 from resnet_repro.nets.checks import check_choice, check_positive
 from resnet_repro.nets.convolutions import make_conv
 from resnet_repro.nets.inits import initialize, zero_residual_branches
+from resnet_repro.nets.noise import draw_keys
 from resnet_repro.nets.norms import make_norm, set_momentum
 
 
@@ -33,7 +34,7 @@ class CifarNet(nn.Module):
         the plain network bit for bit.
     scale_on: λ scales the shortcuts of "all" blocks (He et al. 2016), or those with "identity" shape only, so that
         the two transitions keep 1.
-    norm, ghost_batch: see `make_norm`. Convolutions have biases only with norm "none".
+    norm, ghost_batch: see `make_norm`. Convolutions have biases only with norms "none" and "none_noisy".
     norm_momentum: of the running statistics of batch norm, see `set_momentum`.
     branch_scale: see `make_branch_scale`.
     zero_init_residual: every residual block starts as its shortcut, see `zero_residual_branches`.
@@ -95,6 +96,7 @@ class CifarNet(nn.Module):
         set_momentum(self, norm_momentum)
         image = None if image_size is None else (in_channels, *image_size)
         initialize(self, init, fan, generator or torch.default_generator, image)
+        draw_keys(self, generator or torch.default_generator)
         if zero_init_residual:
             zero_residual_branches(self)
 

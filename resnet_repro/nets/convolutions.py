@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 EPSILON = 1e-10
 """Below the root of a variance, so that a kernel of zeros stays one."""
+BARE = ("none", "none_noisy")
+"""The norms without a shift of their own."""
 
 
 class StandardizedConv2d(nn.Conv2d):
@@ -25,11 +27,11 @@ def make_conv(
 ) -> nn.Conv2d:
     """Return the convolution that goes with `norm` (see `make_norm`).
 
-    It has a bias with norm "none" only, since every other norm has one of its own, and standardised weights with norm
-    "group_ws". Raises ValueError where these would be one weight, standardised to 0.
+    It has a bias with norms "none" and "none_noisy" only, since every other norm has one of its own, and standardised
+    weights with norm "group_ws". Raises ValueError where these would be one weight, standardised to 0.
     """
     if norm != "group_ws":
-        return nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=norm == "none")
+        return nn.Conv2d(in_channels, channels, kernel, stride, padding, bias=norm in BARE)
     if in_channels * kernel**2 == 1:
         raise ValueError("norm 'group_ws' makes the one weight of a 1x1 convolution of one channel 0: choose width 2")
     return StandardizedConv2d(in_channels, channels, kernel, stride, padding, bias=False)

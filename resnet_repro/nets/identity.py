@@ -8,6 +8,7 @@ from torch import nn
 from resnet_repro.families import stages
 from resnet_repro.nets.blocks import Block
 from resnet_repro.nets.cifar import CifarNet
+from resnet_repro.nets.noise import Noise, NoisyBatchNorm2d
 
 
 @torch.no_grad()
@@ -41,6 +42,8 @@ def start_as(net: CifarNet, shallow: CifarNet, depth: int, shallow_depth: int) -
 def _become_identity(block: nn.Module) -> None:
     assert isinstance(block, Block), "only basic blocks in the original order can start as identities"
     convs: list[Any] = [block.conv1, block.conv2]
+    if isinstance(block.norm2, Noise | NoisyBatchNorm2d):
+        raise ValueError("no block is an identity with noise: use norm 'batch' or 'none'")
     bare = isinstance(block.norm2, nn.Identity)
     if block.residual:
         last: Any = convs[1] if bare else block.norm2

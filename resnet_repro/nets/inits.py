@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from resnet_repro.nets.blocks import Block, Bottleneck
 from resnet_repro.nets.checks import check_choice
+from resnet_repro.nets.noise import Noise, NoisyBatchNorm2d
 
 INITS = ("he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal")
 FANS = ("fan_in", "fan_out")
@@ -83,10 +84,10 @@ def zero_residual_branches(net: nn.Module) -> None:
     last: list[Any] = [
         getattr(block, f"norm{block.layers}") if isinstance(block, Block) else block.norm3 for block in blocks
     ]
-    if not last or any(isinstance(norm, nn.Identity) for norm in last):
+    if not last or any(isinstance(norm, nn.Identity | Noise | NoisyBatchNorm2d) for norm in last):
         raise ValueError(
-            "zero_init_residual needs residual blocks in the original order that end in a norm: leave it out, or "
-            "without norm choose branch_scale 'skipinit'"
+            "zero_init_residual needs residual blocks in the original order that end in a norm without noise: leave it "
+            "out, or without norm choose branch_scale 'skipinit'"
         )
     for norm in last:
         norm.weight.zero_()

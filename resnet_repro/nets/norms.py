@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_repro.nets.checks import check_choice, check_positive
+from resnet_repro.nets.noise import Noise, NoisyBatchNorm2d
 
-NORMS = ("batch", "layer", "instance", "group", "group_ws", "none")
+NORMS = ("batch", "layer", "instance", "group", "group_ws", "none", "batch_noisy", "none_noisy")
 GROUPS = 8
 
 
@@ -82,6 +83,7 @@ def make_norm(norm: str, channels: int, ghost_batch: int | None = None) -> nn.Mo
     instance: as many groups as channels (Ulyanov et al. 2016, arXiv:1607.08022): over H and W of each channel of each
         image. It leaves nothing of a map of one pixel.
     none: the identity. Every other norm has a scale and a shift per channel, so a convolution has a bias only here.
+    batch_noisy, none_noisy: batch norm or none, with noise behind it (see `Noise`).
 
     Raises ValueError for another `norm`, a `channels` that the groups do not divide, a `ghost_batch` below 1 or
     one without batch norm.
@@ -94,6 +96,8 @@ def make_norm(norm: str, channels: int, ghost_batch: int | None = None) -> nn.Mo
         )
     if norm == "none":
         return nn.Identity()
+    if norm.endswith("_noisy"):
+        return NoisyBatchNorm2d(channels) if norm == "batch_noisy" else Noise()
     if norm != "batch":
         return nn.GroupNorm({"layer": 1, "instance": channels}.get(norm) or _groups(channels), channels)
     return nn.BatchNorm2d(channels) if ghost_batch is None else GhostBatchNorm2d(channels, ghost_batch)

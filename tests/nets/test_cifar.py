@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from resnet_repro.nets import CifarNet
+from resnet_repro.nets.convolutions import BARE
 from resnet_repro.nets.norms import NORMS
 
 TABLE = {8: 75_290, 20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}
@@ -61,7 +62,7 @@ def test_without_norm_convolutions_have_biases_instead_of_affine_parameters(dept
     biases = 16 + 2 * n * (16 + 32 + 64)
     plain, residual = meta_net(depth, residual=False, norm="none"), meta_net(depth, norm="none")
     assert count(plain) == count(residual) == TABLE[depth] - 2 * biases + biases
-    assert all(count(meta_net(depth, norm=norm)) == TABLE[depth] for norm in NORMS if norm != "none")
+    assert all(count(meta_net(depth, norm=norm)) == TABLE[depth] for norm in NORMS if norm not in BARE)
 
 
 def test_depth_20_with_biases_beside_the_affine_parameters_is_the_270410_of_others():
@@ -75,7 +76,7 @@ def test_only_networks_without_norm_have_convolution_biases():
     for norm in NORMS:
         convs = [m for m in net(norm=norm, shortcut="C").modules() if isinstance(m, torch.nn.Conv2d)]
         assert len(convs) == 1 + 2 * 3 + 3
-        assert all((conv.bias is not None) == (norm == "none") for conv in convs)
+        assert all((conv.bias is not None) == (norm in BARE) for conv in convs)
 
 
 def test_width_classes_and_in_channels_set_the_layers():

@@ -176,7 +176,10 @@ def test_norm_none_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pixel", 16), "norm must be one of batch, layer, instance, group, group_ws, none, got 'pixel'"),
+        (
+            ("pixel", 16),
+            "norm must be one of batch, layer, instance, group, group_ws, none, batch_noisy, none_noisy, got 'pixel'",
+        ),
         (("group", 12), "8 groups divide, got 12"),
         (("group", 16, 4), "ghost_batch is for norm 'batch', got ghost_batch=4 with norm 'group'"),
         (("batch", 16, 0), "ghost_batch must be a whole number of at least 1, got 0"),

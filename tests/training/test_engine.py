@@ -178,6 +178,7 @@ READ_FROM_THE_DEVICE = {"aten::_local_scalar_dense", "aten::nonzero", "aten::mas
         ["model.ghost_batch=64"],
         ["model.norm=group", "optim.precision=bf16"],
         ["model.norm=none", "optim.clip=0.1"],
+        ["model.norm=batch_noisy"],
         ["data.pad=after", "data.normalize=pixel_mean", "data.flip=true"],
     ],
 )

@@ -21,6 +21,7 @@ SETTINGS = {
     "ghost": ["model.ghost_batch=64"],
     "group": ["model.norm=group"],
     "none": ["model.norm=none", "optim.lr=0.001"],
+    "noisy": ["model.norm=batch_noisy"],
     "projection": ["model.shortcut=C"],
     "nesterov": ["optim.nesterov=true"],
     "clip": ["optim.clip=0.1"],

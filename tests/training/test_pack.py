@@ -20,7 +20,8 @@ MIXED = [
     ["model.shortcut_scale=0.5", "model.depth=14", "optim.steps=33", "probes.curve_every=5", "probes.eval_every=0"],
     ["model.norm=group_ws", "optim.batch=400", "data.last_batch=keep", "optim.steps=24", "probes.curve_every=24",
      "probes.eval_every=24"],
-    ["optim.lr=1e6", "model.norm=none", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=0"],
+    ["model.norm=batch_noisy", "seed=2", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=16"],
+    ["optim.lr=1e6", "model.norm=none_noisy", "optim.steps=40", "probes.curve_every=8", "probes.eval_every=0"],
 ]  # fmt: skip
 """Another network, seed, λ, depth, norm, batch, length and interval each; the last one diverges."""
 
@@ -50,7 +51,7 @@ def test_a_pack_gives_each_run_the_bits_that_it_has_alone(tmp_path, alone):
     made = train_pack([(run, []) for run in packed])
     assert [measured(run) for run in packed] == alone
     assert {record["run_id"] for record in made} == {run_id(run) for run in packed}
-    assert {record["provenance"]["pack"] for record in made} == {5}
+    assert {record["provenance"]["pack"] for record in made} == {6}
     assert [record["status"] for record in made].count("diverged") == 1
 
 
