@@ -129,7 +129,7 @@ bench: setup ## measure speed and overhead; writes benchmarks/results/
 wandb-sync: setup ## upload the runs that W&B has not seen yet
 	@$(BIN)/python -m resnet_repro.mirror.sync $(OVERRIDES)
 
-dashboard: setup ## W&B workspaces for EXP's runs, saved there or, without a key, as JSON
+dashboard: setup ## W&B workspaces and report of EXP, saved there or, without a key, as JSON
 	@$(BIN)/python -m resnet_repro.dashboard $(EXP) $(OVERRIDES)
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml

@@ -1,7 +1,7 @@
 """A stand-in for the W&B server, as far as the W&B client needs one: `python tests/wandb_server.py` prints its address.
 
 The run folders' mirror is tested against it, with the real client. GET /state tells what has arrived, GET /fail makes
-it answer 503 to everything the client sends from then on.
+it answer 503 to everything the client sends from then on, GET /forget removes the views.
 """
 
 import gzip
@@ -9,9 +9,9 @@ import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ENTITY = {"id": "entity", "name": "somebody"}
-STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": []}
-"""runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary; views: the
-variables of each UpsertView, workspaces or reports."""
+STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": [], "files": []}
+"""runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary; views: the variables
+of each UpsertView, workspaces or reports, the last in its place where it names one; files: the names of those sent."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -23,10 +23,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/fail":
             STATE["failing"] = True
+        if self.path == "/forget":
+            STATE["views"].clear()
         self.answer(STATE if self.path == "/state" else {})
 
     def do_PUT(self):
         self.body()
+        STATE["files"].append(self.path.removeprefix("/upload/"))
         self.answer({})
 
     def do_POST(self):
@@ -70,8 +73,15 @@ class Handler(BaseHTTPRequestHandler):
             bucket = {"id": run, "name": run, "displayName": run, "config": "{}", "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
         if "upsertView" in query:
-            STATE["views"].append(variables)
-            return {"upsertView": {"view": {"id": "view", "name": variables["name"]}, "inserted": True}}
+            return {"upsertView": self.saved(variables)}
+        if "SpecificReport" in query:
+            there = int(variables["reportId"].removeprefix("view-")) < len(STATE["views"])
+            return {"view": {"id": variables["reportId"]} if there else None}
+        if "ProjectInternalId" in query:
+            return {"project": {"id": "project", "internalId": "internal"}}
+        if "models(" in query:
+            page = {"hasNextPage": False, "endCursor": None}
+            return {"models": {"edges": [], "pageInfo": page}}
         if "createRunFiles" in query:
             address = f"http://{self.headers['Host']}/upload/"
             files = [{"name": name, "uploadUrl": address + name} for name in variables["files"]]
@@ -81,6 +91,13 @@ class Handler(BaseHTTPRequestHandler):
         if "viewer" in query:
             return {"viewer": {**ENTITY, "username": "somebody", "entity": "somebody", "flags": "{}"}}
         return {}
+
+    def saved(self, variables):
+        """A view in the place of the one that it names, else a new one."""
+        inserted = variables.get("id") is None
+        number = len(STATE["views"]) if inserted else int(variables["id"].removeprefix("view-"))
+        STATE["views"][number : number + 1] = [variables]
+        return {"view": {"id": f"view-{number}", "name": variables["name"]}, "inserted": inserted}
 
     def resumable(self, run):
         if run not in STATE["runs"]:

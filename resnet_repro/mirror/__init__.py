@@ -9,6 +9,8 @@ W&B run. Training never talks to W&B, so no missing key, broken network or faili
     points.py     what W&B is given of a step, and what a file of its own holds
     sync.py       uploads later what W&B has not seen
     workspace.py  what one looks at of an experiment's runs there, for `dashboard`
+    report.py     the same with verdicts and figures, to be read
+    views.py      saves either where it was saved before
 """
 
 import json

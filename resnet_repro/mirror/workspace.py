@@ -66,10 +66,10 @@ def _colours(rows: Sequence[Mapping[str, Any]], by: Sequence[str], depths: Mappi
     from wandb_workspaces.workspaces import GroupPath
 
     paths = {tuple(row[name] for name in by[:level]) for row in rows for level in range(1, len(by) + 1)}
-    return {GroupPath(*map(_as_shown, path)): depths[path[0]] for path in sorted(paths, key=str)}
+    return {GroupPath(*map(as_shown, path)): depths[path[0]] for path in sorted(paths, key=str)}
 
 
-def _as_shown(value: Any) -> str:
+def as_shown(value: Any) -> str:
     """A value of the config as W&B writes it in the name of a group: as JSON does, 1.0 as 1."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -81,12 +81,12 @@ def _sections(by: Sequence[str], probes: Sequence[str]) -> list[Any]:
     import wandb_workspaces.workspaces as ws
 
     swept = [_at_end(metric, name) for name in SWEPT if name in by for metric in LAST]
-    measured = [_over_steps(metric) for probe in probes for metric in PROBES[probe].quantities]
-    sections = {"Over the steps": [_over_steps(metric) for metric in CURVES], "At the end": swept, "Measured": measured}
+    measured = [over_steps(metric) for probe in probes for metric in PROBES[probe].quantities]
+    sections = {"Over the steps": [over_steps(metric) for metric in CURVES], "At the end": swept, "Measured": measured}
     return [ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections.items() if panels]
 
 
-def _over_steps(metric: str) -> Any:
+def over_steps(metric: str) -> Any:
     """The mean over the seeds of each group, in the range from the lowest to the highest."""
     import wandb_workspaces.reports.v2 as wr
 
