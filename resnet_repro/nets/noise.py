@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 MEAN, SCALE = 0.5, 1.25
-"""n_mu and n_sigma of the paper: a channel's mean lies in [-MEAN, MEAN], its scale in [1, SCALE]."""
+"""A channel's mean lies in [-MEAN, MEAN], its scale in [1, SCALE]."""
 MEAN_SPREAD, SCALE_SPREAD = 0.1, 0.1
-"""r_mu and r_sigma of the paper: how far an image's shift and scale lie from those of the channel."""
+"""How far an image's shift and scale lie from those of the channel."""
 WORD = 2**32 - 1
 """The largest word of 32 bits."""
 
@@ -16,10 +16,11 @@ WORD = 2**32 - 1
 class Noise(nn.Module):
     """Shift and scale of each channel of each image, drawn anew in each step: [N, C, H, W] -> [N, C, H, W].
 
-    Of the paper (arXiv:1805.11604, appendix A, algorithm 1) are the distributions and their four constants. In a step
-    every channel draws mean ~ U(-0.5, 0.5) and scale ~ U(1, 1.25); then every image draws for every channel
-    m ~ U(mean - 0.1, mean + 0.1) and s ~ N(scale, 0.1), and x becomes s x + m. Ours is what a unit is, a channel; that
-    0.1 is the deviation of s; and evaluation mode, which has the expectations, 1.125 x.
+    The idea is that of the paper (arXiv:1805.11604, section 2.2): noise of a distribution that is another one in each
+    step. Its appendix was not at hand, so the distributions and their four constants are ours. In a step every channel
+    draws mean ~ U(-0.5, 0.5) and scale ~ U(1, 1.25); then every image draws for every channel
+    m ~ U(mean - 0.1, mean + 0.1) and s ~ N(scale, 0.1), 0.1 a standard deviation, and x becomes s x + m. Evaluation
+    mode has the expectations, 1.125 x.
 
     A draw is a hash of (`key`, `steps`, its number), so it depends on nothing else that is random, a CUDA graph can
     hold it, and a run that goes on from a checkpoint, which has both buffers, goes on to the same bits. `key` is 0
