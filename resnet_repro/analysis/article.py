@@ -113,7 +113,7 @@ def _content(found: Sequence[Measured], verdicts: Sequence[Sequence[Verdict]], r
         "parts": [_part(m, v, results / m.experiment.id) for m, v in zip(found, verdicts, strict=True)],
         "parameters": _parameters(runs),
         "quantities": [QUANTITIES[name].words for name in _errors(found)],
-        "original": any(name.startswith("CIFAR-10") and not name.startswith("CIFAR-100") for name in data),
+        "original": "CIFAR-10" in data,
         "differences": Tex(differences_table(found)),
         "provenance": Tex(provenance_table(found)),
         "settings": Tex(settings_table(found)),
