@@ -26,7 +26,7 @@ def gradient_slope(points: "pd.DataFrame") -> float:
 
 def gradient_slope_end(points: "pd.DataFrame") -> float:
     """The same after the last step that was looked at."""
-    return _slope(points[points["step"] == points["step"].max()])
+    return _slope(_at_end(points))
 
 
 def _slope(points: "pd.DataFrame") -> float:
@@ -50,6 +50,11 @@ def factor(points: "pd.DataFrame") -> float:
 def _at_start(points: "pd.DataFrame") -> list[float]:
     """The values before the first step, in the order of x."""
     return list(points[points["step"] == 0].sort_values("x")["value"])
+
+
+def _at_end(points: "pd.DataFrame") -> "pd.DataFrame":
+    """The points after the last step that was looked at, in the order of x."""
+    return points[points["step"] == points["step"].max()].sort_values("x")
 
 
 def first(points: "pd.DataFrame") -> float:
@@ -79,7 +84,7 @@ def median_at_start(points: "pd.DataFrame") -> float:
 
 def median_at_end(points: "pd.DataFrame") -> float:
     """The median of the values over x, after the last step that was looked at."""
-    return float(points.loc[points["step"] == points["step"].max(), "value"].median())
+    return float(_at_end(points)["value"].median())
 
 
 def median_of_largest(points: "pd.DataFrame") -> float:
@@ -125,11 +130,6 @@ def whole_rise(points: "pd.DataFrame") -> float:
     """The value at the largest x less that at 0, after the last step."""
     end = _at_end(points)
     return _where(end, end["x"].max()) - _where(end, 0)
-
-
-def _at_end(points: "pd.DataFrame") -> "pd.DataFrame":
-    """The points after the last step that was looked at, in the order of x."""
-    return points[points["step"] == points["step"].max()].sort_values("x")
 
 
 def _where(points: "pd.DataFrame", x: float) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from resnet_repro.probes import Reading
 from resnet_repro.probes.batch import Batch
-from resnet_repro.probes.gradients import weighted_layers
+from resnet_repro.probes.gradients import norm_together, weighted_layers
 
 
 def measure(net: nn.Module, batch: Batch) -> list[Reading]:
@@ -76,5 +76,5 @@ def _mean_shift(before: Tensor, after: Tensor) -> Tensor:
 
 def _clipped(gradient: Sequence[Tensor], largest: float | None) -> float:
     """What clipping multiplies the gradient by."""
-    norm = torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in gradient]).norm().item()
+    norm = norm_together(gradient).item()
     return 1.0 if largest is None or norm <= largest else largest / norm

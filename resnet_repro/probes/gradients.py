@@ -1,6 +1,6 @@
 """How large the gradient and the signal are at each layer of a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +54,11 @@ def weighted_layers(net: nn.Module) -> list[Any]:
         for name, module in net.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name.split(".")
     ]
+
+
+def norm_together(gradient: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm over all parts together, in float64: those of deep networks leave float32's range."""
+    return torch.stack([_norm(part) for part in gradient]).norm()
 
 
 def _watch(x: int, rms: list[Tensor], by_output: dict[int, Tensor]) -> Callable[[Any, Any, Tensor], None]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from resnet_repro.probes import Reading
 from resnet_repro.probes.batch import Batch
+from resnet_repro.probes.gradients import norm_together
 
 STEP_SIZES = (0.05, 0.1, 0.2, 0.4)
 """Half to four times 0.1, the learning rate of He et al. 2015, section 4.2."""
@@ -30,14 +31,14 @@ def measure(net: nn.Module, batch: Batch, step_sizes: Sequence[float] = STEP_SIZ
     parameters = list(net.parameters())
     start = [parameter.detach().clone() for parameter in parameters]
     loss, gradient = _at(net, batch)
-    length = _norm(gradient)
+    length = norm_together(gradient)
     readings: list[Reading] = [("loss_along_gradient", 0, None, loss)]
     for size in step_sizes:
         with torch.no_grad():
             for parameter, first, slope in zip(parameters, start, gradient, strict=True):
                 parameter.copy_(first - size * slope)
         loss, there = _at(net, batch)
-        change = _norm([new - old for new, old in zip(there, gradient, strict=True)])
+        change = norm_together([new - old for new, old in zip(there, gradient, strict=True)])
         readings += [
             ("loss_along_gradient", size, None, loss),
             ("gradient_change", size, None, change.item()),
@@ -50,8 +51,3 @@ def _at(net: nn.Module, batch: Batch) -> tuple[float, tuple[Tensor, ...]]:
     """The loss and its gradient by each parameter, where the network is now."""
     loss = F.cross_entropy(net(batch.images), batch.labels)
     return loss.item(), torch.autograd.grad(loss, list(net.parameters()))
-
-
-def _norm(gradient: Sequence[Tensor]) -> Tensor:
-    """Over all parameters together, in float64: those of deep networks without normalisation leave float32's range."""
-    return torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in gradient]).norm()
