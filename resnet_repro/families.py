@@ -1,4 +1,4 @@
-"""The families of networks, each with the depths it has: a table without torch, for planning as for building."""
+"""What networks there are: families with their depths, kinds of block and norm; without torch, for planning, too."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,6 +9,11 @@ LAYERS = {"basic": 2, "one_layer": 1, "three_layer": 3, "bottleneck": 3}
 BLOCKS = tuple(LAYERS)
 EXPANSION = {"basic": 1, "one_layer": 1, "three_layer": 1, "bottleneck": 4}
 """Channels of a block's output over those of its 3x3 convolution (He et al. 2015, figure 5)."""
+
+BARE = ("none", "none_noisy")
+"""The norms without a scale and a shift of their own: convolutions then have biases."""
+NOISY = ("batch_noisy", "none_noisy")
+"""The norms with noise behind them (nets/noise.py)."""
 
 
 class Family(NamedTuple):

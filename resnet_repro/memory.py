@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from resnet_repro.config import SIDES, ConfigError, Run
-from resnet_repro.families import FAMILIES, LAYERS, stages
+from resnet_repro.families import BARE, FAMILIES, LAYERS, stages
 from resnet_repro.machine import visible_gpus
 
 LEAST = 8
@@ -58,7 +58,7 @@ def activations(run: Run) -> int:
     """Bytes that the backward pass of one step needs: each convolution's output, and what the norm makes of it."""
     outputs = 6 if run.model.block == "bottleneck" else LAYERS[run.model.block]
     numbers = sum(outputs * blocks * c * side**2 for blocks, c, side in _stages(run))
-    kept = 1 if run.model.norm in ("none", "none_noisy") else 2
+    kept = 1 if run.model.norm in BARE else 2
     return run.optim.batch // run.env.devices * numbers * kept * (2 if run.optim.precision == "bf16" else 4)
 
 

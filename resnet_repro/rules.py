@@ -6,15 +6,13 @@ from dataclasses import fields
 from typing import Any
 
 from resnet_repro.config import SIDES, ConfigError, Model, Run, Trainer, side_of
-from resnet_repro.families import FAMILIES, stages, wrong_depth
+from resnet_repro.families import FAMILIES, NOISY, stages, wrong_depth
 from resnet_repro.typed import nearest, shown
 
 LARGEST = 10**9
 """A number of a run at most: larger ones leave the range of fp32, or describe a run that never ends."""
 LONGEST = 1000
 """Characters of a text at most."""
-NOISY = ("batch_noisy", "none_noisy")
-"""The norms with noise behind them (nets/noise.py)."""
 TRAINING_IMAGES = {"digits": 1500, "cifar10": 50000, "cifar100": 50000}
 """Images of the full training set; a folder's are known only to who lists them (data.load)."""
 

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
+from resnet_repro.families import BARE
+
 EPSILON = 1e-10
 """Below the root of a variance, so that a kernel of zeros stays one."""
-BARE = ("none", "none_noisy")
-"""The norms without a shift of their own."""
 
 
 class StandardizedConv2d(nn.Conv2d):

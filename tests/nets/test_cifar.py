@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from resnet_repro.families import BARE
 from resnet_repro.nets import CifarNet
-from resnet_repro.nets.convolutions import BARE
 from resnet_repro.nets.norms import NORMS
 
 TABLE = {8: 75_290, 20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}

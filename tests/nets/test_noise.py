@@ -36,7 +36,7 @@ def drawn():
     return shifts, sums - shifts
 
 
-def test_the_distribution_of_a_channel_is_drawn_anew_in_each_step_as_the_paper_says(drawn):
+def test_the_distribution_of_a_channel_is_drawn_anew_in_each_step_as_its_docstring_says(drawn):
     shifts, scales = drawn
     means = shifts.mean(1)  # of 64 images, so to 0.1 / sqrt(3 * 64) = 0.007 and 0.1 / sqrt(64) = 0.013
     middles = scales.mean(1)
@@ -51,7 +51,7 @@ def test_the_distribution_of_a_channel_is_drawn_anew_in_each_step_as_the_paper_s
     assert abs(both) < 4 / math.sqrt(STEPS * CHANNELS)
 
 
-def test_the_draws_of_an_image_spread_around_those_of_the_channel_as_the_paper_says(drawn):
+def test_the_draws_of_an_image_spread_around_those_of_the_channel_as_its_docstring_says(drawn):
     for values, spread, kurtosis in ((drawn[0], 0.1 / math.sqrt(3), 1.8), (drawn[1], 0.1, 3.0)):
         own = (values - values.mean(1, keepdim=True)) * math.sqrt(IMAGES / (IMAGES - 1))
         assert own.square().mean().sqrt().item() == pytest.approx(spread, rel=0.01)
