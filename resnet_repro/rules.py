@@ -126,6 +126,22 @@ def _start_rules(m: Model) -> Iterable[tuple[bool, str]]:
     )
 
 
+def _teacher_rules(run: Run) -> Iterable[tuple[bool, str]]:
+    """Which networks can give the labels, and to which runs (training/teacher.py)."""
+    d = run.data
+    if d.teacher is None:
+        return
+    yield (
+        FAMILIES["cifar"].stages(d.teacher, "basic") is None,
+        f"data.teacher: {wrong_depth('cifar', d.teacher, 'basic')}",
+    )
+    yield (
+        d.stream or d.label_noise > 0 or run.env.devices > 1,
+        f"data.teacher={d.teacher} trains a network on the true labels of images in memory, on one device: it needs "
+        "data.stream=false, data.label_noise=0 and env.devices=1",
+    )
+
+
 def _norm_rules(run: Run) -> Iterable[tuple[bool, str]]:
     """What the norms need (nets/norms.py)."""
     m = run.model
@@ -281,13 +297,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         f"optim.batch is {o.batch}, and {d.name} has {images} training images with data.split={d.split}: no batch "
         f"would be full; use at most {images}, or data.last_batch=keep",
     )
-    taught = d.teacher or Model().depth
-    yield FAMILIES["cifar"].stages(taught, "basic") is None, f"data.teacher: {wrong_depth('cifar', taught, 'basic')}"
-    yield (
-        d.teacher is not None and (d.stream or d.label_noise > 0 or run.env.devices > 1),
-        f"data.teacher={d.teacher} trains a network on the true labels of images in memory, on one device: it needs "
-        "data.stream=false, data.label_noise=0 and env.devices=1",
-    )
+    yield from _teacher_rules(run)
     yield (
         d.stream and d.name != "folder",
         f"data.stream=true reads a folder's images when they are needed, and {d.name} is held in memory; leave it out",

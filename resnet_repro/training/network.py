@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from resnet_repro import records
-from resnet_repro.config import Run
+from resnet_repro.config import Run, run_id
 from resnet_repro.data import DataSet, Images, drawn
 from resnet_repro.data import load as load_data
 from resnet_repro.nets import NETWORKS, CifarNet
@@ -18,8 +18,9 @@ from resnet_repro.nets.identity import start_as
 
 
 def data_sets(runs: Sequence[Run]) -> list[DataSet]:
-    """The data set of each run, its teacher trained; those of one set share it. Raises as `data.load` and `drawn`."""
+    """The data set of each run; those of one set, or of one teacher, share it. Raises as `data.load` and `drawn` do."""
     load_once = cache(load_data)
+    by_teacher: dict[str, Images] = {}
 
     def of_run(run: Run) -> DataSet:
         data, env = run.data, run.env
@@ -27,9 +28,12 @@ def data_sets(runs: Sequence[Run]) -> list[DataSet]:
         images = drawn(full, data.images, data.label_noise, run.seed)
         if data.teacher is None or not isinstance(images, Images):
             return images
-        from resnet_repro.training.teacher import taught  # it builds networks itself
+        from resnet_repro.training.teacher import taught, teacher  # it builds networks itself
 
-        return taught(run, images)
+        by = teacher(run)
+        if run_id(by) not in by_teacher:
+            by_teacher[run_id(by)] = taught(by, images)
+        return by_teacher[run_id(by)]
 
     return [of_run(run) for run in runs]
 

@@ -17,17 +17,24 @@ TEACHER = -5
 """What makes the teacher's seed differ from the run's, and from the draws of its images (data/drawn.py)."""
 
 
-def taught(run: Run, images: Images) -> Images:
-    """The images with the answers of the run's teacher for labels: training, validation and test set.
+def teacher(run: Run) -> Run:
+    """The run that trains the teacher of a run: runs of one seed and optimisation have one and the same.
 
-    The teacher is a plain net of `data.teacher` layers with batch norm, as wide as the run's network, and trained on
-    the true labels as the run is, from a seed of its own; a warm-up takes all its steps. Its answer is the class with
-    its largest output for the clean image, in evaluation mode: so a plain net of that depth can have an error of 0, and
-    every network that contains one. Runs of one seed and optimisation have one teacher. It is trained anew for each run
-    (and when one goes on), on the run's device, by the eager engine.
+    It is a plain net of `data.teacher` layers with batch norm, as wide as the run's network, and trained on the true
+    labels as the run is, from a seed of its own; a warm-up takes all its steps.
     """
-    pupil = replace(run, model=Model(run.data.teacher or 0, residual=False, width=run.model.width), probes=Probes())
-    engine = _trained(replace(pupil, seed=mixed(run.seed, TEACHER)), images)
+    model = Model(run.data.teacher or 0, residual=False, width=run.model.width)
+    return replace(run, model=model, probes=Probes(), seed=mixed(run.seed, TEACHER))
+
+
+def taught(by: Run, images: Images) -> Images:
+    """The images with the answers of a teacher, trained here, for labels: training, validation and test set.
+
+    by: as `teacher` gives it. An answer is the class with the largest output for the clean image, in evaluation mode:
+    so a plain net of that depth can have an error of 0, and every network that contains one. It is trained on the run's
+    device by the eager engine, and anew when a run goes on.
+    """
+    engine = _trained(by, images)
     train, test = _answers(engine, "train"), _answers(engine, "test")
     valid = None if images.valid_x is None else _answers(engine, "valid")
     return replace(images, train_y=train, test_y=test, valid_y=valid)

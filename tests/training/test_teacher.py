@@ -43,7 +43,9 @@ def test_its_teacher_is_the_one_net_without_an_error(settings, tiny, digits):
 
 def test_runs_of_one_seed_have_one_teacher_whatever_their_network(tiny):
     runs = [tiny("data.teacher=8", *STEPS, *more) for more in ([], ["model=plain", "model.depth=14"], ["seed=4"])]
-    first, second, other = (images.train_y for images in data_sets(runs))
+    sets = data_sets(runs)
+    assert sets[0] is sets[1]  # trained once
+    first, second, other = (images.train_y for images in sets)
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
