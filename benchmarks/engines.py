@@ -26,21 +26,23 @@ from resnet_repro.training.train_state import build
 
 DEPTHS = (20, 56, 110)
 BATCH = 128
+PACKS = (1, 4, 8, 16)
+COMPILED_PACKS = (1, 8)
 
 Row = dict[str, Any]
 
 
-def main(depths: Iterable[int] = DEPTHS) -> None:
-    """All rows for this device."""
-    table.write("engines-cuda" if CUDA else "engines-cpu", [row for d in depths for row in _rows(d)], DEVICE.type)
+def main(depths: Iterable[int] = DEPTHS, seconds: float = 1.0) -> None:
+    """All rows for this device, written after each depth; seconds: of each of the repeats of a row."""
+    rows: list[Row] = []
+    for depth in depths:
+        rows += _rows(depth, seconds)
+        table.write("engines-cuda" if CUDA else "engines-cpu", rows, DEVICE.type)
 
 
-def _rows(depth: int) -> list[Row]:
-    rows = [_row(depth, "plain script", "fp32", 1, _plain_seconds(depth))]
-    if CUDA:
-        rows += _gpu_rows(depth)
-    else:
-        rows += _cpu_rows(depth)
+def _rows(depth: int, seconds: float) -> list[Row]:
+    rows = [_row(depth, "plain script", "fp32", 1, _plain_seconds(depth, seconds))]
+    rows += _gpu_rows(depth, seconds) if CUDA else _cpu_rows(depth, seconds)
     limits = {precision: _least_seconds(depth, precision) for precision in {row["precision"] for row in rows}}
     for row in rows:
         row["times the plain script"] = row["images/s"] / rows[0]["images/s"]
@@ -48,14 +50,14 @@ def _rows(depth: int) -> list[Row]:
     return rows
 
 
-def _cpu_rows(depth: int) -> Iterator[Row]:
+def _cpu_rows(depth: int, seconds: float) -> Iterator[Row]:
     everything = f"env.threads={cores()}"
     for name, precision, words in (
         ("eager, NCHW", "fp32", [everything, "env.channels_last=false"]),
         ("eager, channels_last", "fp32", [everything]),
         ("eager, channels_last", "bf16", [everything]),
     ):
-        yield _row(depth, name, precision, 1, engine_seconds([*words, *_run(depth, precision)]))
+        yield _row(depth, name, precision, 1, engine_seconds([*words, *_run(depth, precision)], seconds=seconds))
     for precision in ("fp32", "bf16"):
         yield _row(
             depth, f"eager, channels_last, {cores()} processes of 1 thread", precision, cores(),
@@ -63,16 +65,16 @@ def _cpu_rows(depth: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _gpu_rows(depth: int) -> Iterator[Row]:
-    yield _row(depth, "eager, NCHW", "fp32", 1, engine_seconds(["env.channels_last=false", *_run(depth)]))
-    for precision in ("fp32", "tf32", "bf16"):
-        for engine in ("eager", "graph"):
-            for compiled in ("false", "true"):
-                words = [f"env.engine={engine}", f"env.compile={compiled}", *_run(depth, precision)]
-                name = engine + (", compiled" if compiled == "true" else "")
-                packs = (1, 2, 4, 6, 8) if engine == "graph" else (1,)
-                for packed in packs:
-                    yield _row(depth, name, precision, packed, engine_seconds(words, packed))
+def _gpu_rows(depth: int, seconds: float) -> Iterator[Row]:
+    words = ["env.channels_last=false", *_run(depth)]
+    yield _row(depth, "eager, NCHW", "fp32", 1, engine_seconds(words, seconds=seconds))
+    kinds = [("eager", "false", (1,)), ("graph", "false", PACKS), ("graph", "true", COMPILED_PACKS)]
+    for engine, compiled, packs in kinds:
+        for precision in ("fp32", "tf32", "bf16"):
+            words = [f"env.engine={engine}", f"env.compile={compiled}", *_run(depth, precision)]
+            name = engine + (", compiled" if compiled == "true" else "")
+            for packed in packs:
+                yield _row(depth, name, precision, packed, engine_seconds(words, packed, seconds))
 
 
 def _run(depth: int, precision: str = "fp32") -> list[str]:
@@ -117,7 +119,7 @@ class _Pictures(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.x[k])), self.y[k]
 
 
-def _plain_seconds(depth: int) -> list[float]:
+def _plain_seconds(depth: int, seconds: float) -> list[float]:
     from torchvision import transforms
 
     torch.use_deterministic_algorithms(False)
@@ -144,7 +146,7 @@ def _plain_seconds(depth: int) -> list[float]:
             loss.item()
             (logits.argmax(1) == y).float().mean().item()
 
-    return timed(take)
+    return timed(take, seconds)
 
 
 def _endless(loader: Iterable) -> Iterator:
@@ -198,4 +200,6 @@ def _byte_rate() -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
-    main(parser.parse_args().depths)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each of the repeats of a row")
+    options = parser.parse_args()
+    main(options.depths, options.seconds)

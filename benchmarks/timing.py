@@ -45,7 +45,7 @@ def _sync() -> None:
         torch.cuda.synchronize()
 
 
-def engine_seconds(overrides: Sequence[str], runs: int = 1) -> list[float]:
+def engine_seconds(overrides: Sequence[str], runs: int = 1, seconds: float = 1.0) -> list[float]:
     """Seconds of one step of each of so many runs of these settings, taking turns; on random pixels but for digits."""
     engines = []
     for seed in range(runs):
@@ -61,7 +61,7 @@ def engine_seconds(overrides: Sequence[str], runs: int = 1) -> list[float]:
         round_robin([engine.turns(at, at + steps, 0) for engine in engines])
         at += steps
 
-    return timed(take)
+    return timed(take, seconds)
 
 
 def random_images(count: int = 5000) -> data.Images:
