@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -28,7 +28,7 @@ SWEEP = f"""
 import sys, time
 sys.path.insert(0, {str(HERE)!r})
 from resnet_repro.mirror.runs import POLL_SECONDS
-from test_mirror import finish, get, make_plans, mirror, reach, settle
+from test_mirror import finish, get, make_plans, mirror, reach, restart, settle
 planned = make_plans(sys.argv[1], sys.argv[2])
 with mirror.following(planned, patience=float(sys.argv[3])):
     {{body}}
@@ -155,6 +155,12 @@ def server():
 def get(address):
     with urlopen(address, timeout=10) as answer:
         return json.load(answer)
+
+
+def restart(address):
+    """The server goes, and comes again some seconds later with what it had."""
+    with suppress(OSError):  # it goes without an answer
+        get(address + "/restart")
 
 
 def sweep(runs_dir, mode, body, patience=3.0, **environment):
@@ -491,10 +497,29 @@ LOSE = """
 """A server is lost when it knows of both runs: one ends then, the other goes on."""
 
 
-@pytest.mark.parametrize("trouble", ["fails", "vanishes"])
+def test_a_server_that_never_answers_costs_a_bounded_time_and_no_data(tmp_path):
+    plans = make_plans(tmp_path / "runs", "online")
+    with server() as (process, address):
+        process.send_signal(signal.SIGSTOP)  # connections are still accepted, by the system
+        started = time.monotonic()
+        body = "finish(planned[0]); finish(planned[1])"
+        said = sweep(tmp_path / "runs", "online", body, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
+        assert time.monotonic() - started < 60
+        command = said_once(said, tmp_path / "runs")
+        for plan in plans:
+            assert points(plan) == rows(0, 200, plan.run.seed)
+        process.send_signal(signal.SIGCONT)
+        upload(command, address, plans)
+
+
+@pytest.mark.parametrize("trouble", ["fails", "vanishes", "hangs"])
 def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_path, trouble):
     with server() as (process, address):
-        lose = {"fails": f"get('{address}/fail')", "vanishes": f"import os; os.kill({process.pid}, 9)"}[trouble]
+        lose = {
+            "fails": f"get('{address}/fail')",
+            "vanishes": f"import os; os.kill({process.pid}, 9)",
+            "hangs": f"import os, signal; os.kill({process.pid}, signal.SIGSTOP)",
+        }[trouble]
         started = time.monotonic()
         body = LOSE.format(lose=lose).strip()
         said = sweep(tmp_path / "runs", "online", body, patience=2, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
@@ -502,6 +527,17 @@ def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_p
     command = said_once(said, tmp_path / "runs")
     with server() as (_, another):
         upload(command, another, make_plans(tmp_path / "runs", "online"))
+
+
+def test_a_server_that_is_gone_for_a_while_gets_everything_once_when_it_is_back(tmp_path):
+    with server() as (_, address):
+        body = LOSE.format(lose=f"restart('{address}')").strip()
+        said = sweep(tmp_path / "runs", "online", body, patience=30, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
+        state = get(address + "/state")
+    assert (said, state["restarts"]) == ("after\n", 1)
+    for plan in make_plans(tmp_path / "runs", "online"):
+        assert [json.loads(line)["step"] for line in state["points"][plan.id]] == list(STEPS)
+        assert state["summaries"][plan.id]["final/test_error"] == 12.25
 
 
 def test_a_setting_that_wandb_refuses_stops_the_mirror_and_not_the_sweep(tmp_path):

@@ -1,17 +1,23 @@
 """A stand-in for the W&B server, as far as the W&B client needs one: `python tests/wandb_server.py` prints its address.
 
 The run folders' mirror is tested against it, with the real client. GET /state tells what has arrived, GET /fail makes
-it answer 503 to everything the client sends from then on, GET /forget removes the views.
+it answer 503 to everything the client sends from then on, GET /forget removes the views, GET /restart starts it again.
 """
 
 import gzip
 import json
+import os
+import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+AWAY_SECONDS = 3.0
+"""How long a server that is started again refuses whoever comes."""
 ENTITY = {"id": "entity", "name": "somebody"}
-STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": [], "files": []}
+STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": [], "files": [], "restarts": 0}
 """runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary; views: the variables
-of each UpsertView, workspaces or reports, the last in its place where it names one; files: the names of those sent."""
+of each UpsertView, workspaces or reports, the last in its place where it names one; files: the names of those sent;
+restarts: how often it was started again."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,6 +31,10 @@ class Handler(BaseHTTPRequestHandler):
             STATE["failing"] = True
         if self.path == "/forget":
             STATE["views"].clear()
+        if self.path == "/restart":  # every connection is cut; what had arrived is kept
+            STATE["restarts"] += 1
+            again = [sys.executable, __file__, str(self.server.server_port), json.dumps(STATE)]
+            os.execv(sys.executable, again)
         self.answer(STATE if self.path == "/state" else {})
 
     def do_PUT(self):
@@ -111,6 +121,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    port = 0
+    if sys.argv[1:]:
+        port, kept = sys.argv[1:]
+        STATE |= json.loads(kept)
+        time.sleep(AWAY_SECONDS)
+    server = ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
