@@ -316,17 +316,30 @@ def test_non_finite_values_are_mirrored(plans):
     assert [(step, str(value).lower()) for step, _, _, _, value in points(plans[0])] == [(20, "infinity"), (40, "nan")]
 
 
-def test_what_is_measured_per_layer_is_mirrored_as_a_histogram_with_a_bin_for_each_layer(plans):
+AXES = {
+    "gradient_norm_output": ([1, 2, 3], [1, 2, 3, 4]),
+    "covariate_shift": ([2, 3, 4], [2, 3, 4, 5]),  # no layer stands before the first
+    "error_without_block": ([0, 1, 2], [0, 1, 2, 3]),
+    "gradient_change": ([0.05, 0.1, 0.2], [0.05, 0.1, 0.2, 0.3]),
+    "error_shuffled": ([4, 0, 1], [0, 1, 4, 7]),
+}
+"""The places at which a metric is measured, and the bins that begin there."""
+
+
+@pytest.mark.parametrize("metric", AXES)
+def test_what_is_measured_along_an_axis_is_mirrored_as_a_histogram_whose_bins_begin_at_its_places(plans, metric):
     records.write_json(place(plans[0]) / "run.json", {})
-    profile = [(0, "gradient_norm_output", x, None, value) for x, value in enumerate([0.5, float("nan"), 2.0], start=1)]
+    places, bins = AXES[metric]
+    heights = dict(zip(places, [0.5, float("nan"), 2.0], strict=True))
+    profile = [(0, metric, x, None, value) for x, value in heights.items()]
     records.write_points(place(plans[0]), [*profile, (20, "train_loss", None, None, 1.5)])
     with mirror.following(plans[:1]):
         pass
-    histogram = {"_type": "histogram", "bins": [1, 2, 3, 4], "values": [0.5, 0, 2]}  # W&B's reader takes it apart
-    assert points(plans[0]) == [
-        *((0, f"gradient_norm_output.{key}", None, None, value) for key, value in histogram.items()),
-        (20, "train_loss", None, None, 1.5),
-    ]
+    values = [heights[x] if heights[x] == heights[x] else 0 for x in sorted(places)]
+    *histogram, loss = points(plans[0])
+    found = {key.removeprefix(f"{metric}."): value for _, key, _, _, value in histogram}  # W&B's reader takes it apart
+    assert found == {"_type": "histogram", "bins": pytest.approx(bins), "values": values}
+    assert loss == (20, "train_loss", None, None, 1.5)
 
 
 def test_disabled_does_nothing(tmp_path):

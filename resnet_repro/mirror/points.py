@@ -3,7 +3,7 @@
 import json
 import math
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,26 @@ def by_step(points: Sequence[records.Point]) -> dict[int, dict[str, Any]]:
         if x is None:
             logged[metric] = value
         else:
-            logged.setdefault(metric, []).append(value)
+            logged.setdefault(metric, {})[x] = value
     return {
-        step: {k: _profile(v) if isinstance(v, list) else v for k, v in logged.items()}
+        step: {k: _profile(v) if isinstance(v, dict) else v for k, v in logged.items()}
         for step, logged in steps.items()
     }
 
 
-def _profile(values: Sequence[float]) -> Any:
-    """A histogram with a bin for each layer, as high as the value there: W&B then shows the profile over the steps.
+def _profile(values: Mapping[float, float]) -> Any:
+    """A histogram whose bins begin at each x, as high as the value there: W&B then shows the profile over the steps.
 
-    What is no number is drawn as 0; of more layers than W&B has bins, every second, third, ...
+    values: by x, the layer, lag, step size, ... The last bin is as wide as the one before it. What is no number is
+    drawn as 0; of more places than W&B has bins, every second, third, ...
     """
     import numpy as np
     import wandb
 
-    stride = -(-len(values) // wandb.Histogram.MAX_LENGTH)
-    heights = [value if math.isfinite(value) else 0.0 for value in values[::stride]]
-    return wandb.Histogram(np_histogram=(np.array(heights), np.arange(len(heights) + 1) * stride + 1))
+    places = sorted(values)[:: -(-len(values) // wandb.Histogram.MAX_LENGTH)]
+    heights = [values[x] if math.isfinite(values[x]) else 0.0 for x in places]
+    width = places[-1] - places[-2] if len(places) > 1 else 1
+    return wandb.Histogram(np_histogram=(np.array(heights), np.array([*places, places[-1] + width])))
 
 
 def logged(path: Path) -> list[dict[str, Any]] | None:

@@ -87,12 +87,15 @@ def _sections(by: Sequence[str], probes: Sequence[str]) -> list[Any]:
 
 
 def over_steps(metric: str) -> Any:
-    """The mean over the seeds of each group, in the range from the lowest to the highest."""
+    """The mean over the seeds of each group, in the range from the lowest to the highest.
+
+    A profile is one of histograms, whose bins lie on its own axis: layer, lag, step size.
+    """
     import wandb_workspaces.reports.v2 as wr
 
     quantity = QUANTITIES[metric]
     return wr.LinePlot(
-        title=quantity.words, x="step", y=[metric], title_x="step", title_y=quantity.unit,
+        title=quantity.words, x="step", y=[metric], title_x="step", title_y=quantity.x or quantity.unit,
         groupby_aggfunc="mean", groupby_rangefunc="minmax", smoothing_type="none", max_runs_to_show=MOST_LINES,
     )  # fmt: skip
 
