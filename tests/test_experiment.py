@@ -85,6 +85,7 @@ COUNTS = {
     "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
     "batchnorm-digits": (2 * 4 + 4 + 1 + 2 * 4 + 4 + 1 + 4 + 2) * 8,
     "degradation-cifar-small": 2 * 3 * 6,
+    "degradation-cifar-short": 2 * 3 * 6,
     "degradation-jpeg": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm-jpeg": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
     "shortcut-scale-jpeg": 3 * 10 * 8 + 8,

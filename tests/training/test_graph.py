@@ -115,6 +115,7 @@ def test_a_graph_goes_on_from_a_checkpoint_of_either_engine(tmp_path, monkeypatc
     assert curves(cut) == curves(whole)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch's own, while it traces the block
 def test_compiled_blocks_are_captured_too(tiny, digits):
     plain, compiled = (
         advanced(Graph, tiny("optim.lr=0.01", f"env.compile={flag}"), digits, 10)[0] for flag in ("false", "true")
