@@ -136,6 +136,21 @@ def _where(points: "pd.DataFrame", x: float) -> float:
     return next(iter(points.loc[points["x"] == x, "value"]), math.nan)
 
 
+def at_one_at_end(points: "pd.DataFrame") -> float:
+    """The value at x = 1, after the last step that was looked at."""
+    return _where(_at_end(points), 1)
+
+
+def nonconvexity(points: "pd.DataFrame") -> float:
+    """-a / b for the value a at x = -1 and b at x = 1, after the last step: |a| / b for a smallest eigenvalue below 0.
+
+    0 or less where the loss is convex (Li et al. 2018, arXiv:1712.09913, section 6). NaN where b is not above 0.
+    """
+    end = _at_end(points)
+    largest = _where(end, 1)
+    return -_where(end, -1) / largest if largest > 0 else math.nan
+
+
 def path_length(points: "pd.DataFrame") -> float:
     """The mean of x / n, each weighted by its value times the number of paths of that length, after the last step.
 
@@ -169,6 +184,8 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "shortcut_gradient_factor": factor,
     "response_std_end": median_at_end,
     "effective_smoothness": median_of_largest,
+    "sharpness": at_one_at_end,
+    "nonconvexity": nonconvexity,
     "gradient_alignment": median_on_the_way,
     "gradient_alignment_start": median_at_start,
     "median_mean_shift": median_on_the_way,

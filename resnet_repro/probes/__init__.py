@@ -43,6 +43,7 @@ PROBES = {
     probe.name: probe
     for probe in (
         Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift")),
+        Probe("curvature", WHEN, ("hessian_eigenvalue",)),
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
         Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
         Probe(

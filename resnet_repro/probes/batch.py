@@ -17,6 +17,7 @@ class Batch:
     """images: float32 [B, C, H, W], normalised; labels: int64 [B]; bf16: whether products are computed in it.
 
     lr, clip: of a step of the run, the learning rate before any milestone, and the largest gradient norm.
+    seed: that of the run, for what a probe draws.
     """
 
     images: Tensor
@@ -24,13 +25,14 @@ class Batch:
     bf16: bool
     lr: float = 0.1
     clip: float | None = None
+    seed: int = 0
 
 
-def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | None) -> Batch:
+def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | None, seed: int) -> Batch:
     """The first `size` images of an epoch drawn from the seed, cropped and flipped as in training.
 
     All networks of one seed see the same. With fewer images to measure on than `size`, it is all of them.
-    bf16, lr, clip: see `Batch`.
+    bf16, lr, clip, seed: see `Batch`.
     """
     images: list[Tensor] = []
     labels: list[Tensor] = []
@@ -39,7 +41,7 @@ def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | N
         labels.append(their)
         if sum(map(len, labels)) >= size:
             break
-    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16, lr, clip)
+    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16, lr, clip, seed)
 
 
 def with_statistics_of(images: Tensor, net: nn.Module) -> nn.Module:

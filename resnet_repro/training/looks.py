@@ -30,7 +30,7 @@ class Looks:
         self.run, self.images, self.device = run, images, device
         optim = run.optim
         bf16 = optim.precision == "bf16"
-        self.batch = fixed_batch(feed, optim.batch, bf16=bf16, lr=optim.lr, clip=optim.clip)
+        self.batch = fixed_batch(feed, optim.batch, bf16=bf16, lr=optim.lr, clip=optim.clip, seed=run.seed)
 
     def take(self, names: Iterable[str], net: nn.Module, step: int) -> list[records.Point]:
         """What these probes measure on the network after `step` steps."""

@@ -75,6 +75,14 @@ def test_a_median_on_the_way_leaves_the_start_out():
     assert median_on_the_way(pd.concat(looks)) == 3
 
 
+def test_sharpness_and_nonconvexity_are_those_of_the_hessian_after_the_last_step():
+    looks = [pd.DataFrame({"step": step, "x": [1, -1], "value": [8.0, -2.0 - step]}) for step in (0, 40)]
+    points = pd.concat(looks)
+    assert (SUMMARIES["sharpness"](points), SUMMARIES["nonconvexity"](points)) == (8, 42 / 8)
+    assert SUMMARIES["nonconvexity"](points.assign(value=points["value"].abs())) < 0  # convex
+    assert math.isnan(SUMMARIES["nonconvexity"](-points[points["x"] == 1]))
+
+
 def from_0(values, y=math.nan):
     """A profile from x = 0 on, at the last of two looks."""
     end = pd.DataFrame({"step": 40, "x": range(len(values)), "y": y, "value": values})
