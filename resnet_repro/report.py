@@ -128,8 +128,12 @@ def together(results: Path = RESULTS) -> dict[Path, str]:
     names = [name for name in collected(results) if is_current(results / name / "verdicts.csv")]
     verdicts = {name: read_verdicts(results / name / "verdicts.csv") for name in names}
     experiments = {name: experiment.load(name) for name in names}
+    drawn = {
+        name: [figure for figure in e.figures if (results / name / f"{figure.name}.svg").exists()]
+        for name, e in experiments.items()
+    }
     pages = {results / "README.md": story.overview(verdicts, experiments)}
-    pages |= {results / "site" / file: text for file, text in site.of_all(verdicts, experiments).items()}
+    pages |= {results / "site" / file: text for file, text in site.of_all(verdicts, experiments, drawn).items()}
     docs = results.parent / "docs"
     if (docs / "questions.md").exists():
         files = {"en": "questions.md", "zh": "questions.zh.md"}

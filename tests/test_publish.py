@@ -1,6 +1,7 @@
 """Publishing: only what others can make again takes the place of the committed data."""
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_a_later_measurement_takes_the_place_of_the_committed_one_and_what_that_
     page = (checkout / "results" / "tiny" / "README.md").read_text(encoding="utf-8")
     assert "## Earlier measurements" in page
     assert page.count("50.00 [50.00, 50.00]") == page.count("40.00 [40.00, 40.00]") == 1
+    card = (checkout / "results" / "tiny" / "report.html").read_text(encoding="utf-8").partition("<dt>earlier</dt>")[2]
+    until = kept[0]["until"]
+    then = [f"supported until {until}, {error} [{error}, {error}], n = 5" for error in ("50.00", "40.00")]
+    assert card.partition("</dd>")[0] == f"<dd>{'; '.join(then)}"
+    (now,) = read_verdicts(checkout / "results" / "tiny" / "verdicts.csv")
+    first, then = history.of_claim(kept, replace(now, says="It learns.")).split("; ")
+    assert first.endswith(f"n = 5 (as: {now.says.rstrip('.')})")
+    assert then.endswith("n = 5")
 
 
 def test_claims_that_the_commit_of_their_runs_does_not_hold_are_refused(checkout, write_data):

@@ -81,6 +81,17 @@ def earlier_table(rows: Sequence[Mapping[str, str]], verdicts: Sequence[Verdict]
     return [(name, "") for name in head], shown
 
 
+def of_claim(rows: Sequence[Mapping[str, str]], v: Verdict) -> str:
+    """What these rows of history.csv say of one claim, the oldest first; and in what words, where those were others."""
+    said, parts = v.says, []
+    for row in rows:
+        if row["claim"] == v.claim:
+            words = "" if row["says"] == said else f" (as: {row['says'].rstrip('.')})"
+            parts.append(f"{row['verdict']} until {row['until']}, {_estimate(row)}, n = {row['n']}{words}")
+            said = row["says"]
+    return "; ".join(parts)
+
+
 def _estimate(row: Mapping[str, str]) -> str:
     value, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
     return interval(value, low, high, "+" if row["minus"] else "")

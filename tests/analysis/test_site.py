@@ -107,6 +107,13 @@ def test_every_link_of_the_pages_leads_to_a_file(results):
             assert file.is_file(), link
 
 
+def test_the_first_page_leads_with_the_first_figure_and_to_every_part(results):
+    text = (results / "site" / "index.html").read_text(encoding="utf-8")
+    assert f'<a href="../{NAME}/report.html#figure-curves"><img src="../{NAME}/curves.svg"' in text
+    parts = re.search(r'<nav class="parts".*?</nav>', text, re.S)[0]
+    assert re.findall(r'href="#(.*?)"', parts) == re.findall(r'<h2 id="(chapter-.*?)"', text)
+
+
 def test_a_site_that_was_edited_is_told(results, tmp_path):
     copy = Path(shutil.copytree(results, tmp_path / "results"))
     (copy / "site" / "index.html").write_text("edited")

@@ -5,14 +5,15 @@ import shutil
 import statistics
 import string
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from scipy import stats as reference
 
 from resnet_repro import report
-from resnet_repro.analysis import frames, published, tables, typeset
+from resnet_repro.analysis import frames, published, tables, typeset, words
 from resnet_repro.analysis.claims import decide
+from resnet_repro.config import Data, Model, Optim
 from resnet_repro.experiment import Claim, Experiment, load
 from resnet_repro.metrics import QUANTITIES
 from resnet_repro.project import EXPERIMENTS
@@ -273,6 +274,13 @@ def test_markdown_keeps_its_columns_whatever_a_cell_says():
     assert head.split("|")[2].strip() == "b c"
     assert row.startswith(r"| x \| y z |")
     assert row.endswith("| 1.10  |")  # words, not numbers to be shortened
+
+
+def test_no_value_of_a_setting_is_shown_as_a_key():
+    choices = {f.name: f.metadata.get("choices", ()) for part in (Model, Data, Optim) for f in fields(part)}
+    shown = {name: value for name, of in choices.items() for value in of if "_" in words.value(name, value)}
+    assert shown == {}
+    assert words.value("order", "relu_before_addition") == "ReLU before addition"
 
 
 # What is committed --------------------------------------------------------------------------------------------

@@ -71,8 +71,8 @@ def drawing(figure: Figure) -> ModuleType:
     return import_module(f"{__name__}.{DRAWINGS[figure.draw]}")
 
 
-def title(figure: Figure, measured: Measured) -> str:
-    """The figure's title with the data set's name, for a page."""
+def title(figure: Figure, measured: Measured | None = None) -> str:
+    """The figure's title, for a page; with the data set's name, where that is given."""
     return style.title(figure, measured, drawing(figure).TITLES)
 
 

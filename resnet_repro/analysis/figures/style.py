@@ -194,9 +194,12 @@ def short(metrics: Sequence[str]) -> dict[str, str]:
     }
 
 
-def title(figure: Drawing, measured: Measured, titles: Mapping[str, str]) -> str:
-    """The figure's title with the data set's name, for a page and the start of the caption. titles: of drawings."""
-    return f"{figure.title or titles[figure.draw]} ({measured.data})"
+def title(figure: Drawing, measured: Measured | None, titles: Mapping[str, str]) -> str:
+    """The figure's title, for a page and the start of the caption; with the data set's name, where that is given.
+
+    titles: of drawings.
+    """
+    return (figure.title or titles[figure.draw]) + (f" ({measured.data})" if measured else "")
 
 
 def check_one_axis(figure: Drawing) -> None:

@@ -18,15 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis import page, story, tables
+from resnet_repro.analysis import figures, page, story, tables
 from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.claims import VERDICTS, Verdict
-from resnet_repro.analysis.figures import title
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.history import earlier_table
 from resnet_repro.analysis.site import cards, data
 from resnet_repro.analysis.typeset import Table
-from resnet_repro.experiment import Experiment, file
+from resnet_repro.experiment import Experiment, Figure, file
 
 if TYPE_CHECKING:
     import jinja2
@@ -59,14 +58,14 @@ def of_experiment(
     e = measured.experiment
     yaml = file(e.id)
     done = measured.runs[measured.runs["measured"]]
-    figures = [(figure, title(figure, measured), captions[figure.name]) for figure in e.figures]
+    pictures = [(figure, figures.title(figure, measured), captions[figure.name]) for figure in e.figures]
     html = _environment().get_template("report.html.jinja").render(
         e=e,
         measured=measured,
         count=page.count(measured).replace("`", ""),
         verdicts=_counts(verdicts),
-        cards=[cards.card(number, v, measured) for number, v in enumerate(verdicts, 1)],
-        figures=[(f, head, words, not words.startswith("Not drawn")) for f, head, words in figures],
+        cards=[cards.card(number, v, measured, earlier) for number, v in enumerate(verdicts, 1)],
+        figures=[(f, head, words, not words.startswith("Not drawn")) for f, head, words in pictures],
         pictures=PICTURES,
         tables=shown,
         earlier=earlier_table(earlier, verdicts),
@@ -81,16 +80,25 @@ def of_experiment(
     }
 
 
-def of_all(verdicts: Mapping[str, Sequence[Verdict]], experiments: Mapping[str, Experiment]) -> dict[str, str]:
-    """The files in results/site/, by name, from the verdicts of every experiment that has some."""
+def of_all(
+    verdicts: Mapping[str, Sequence[Verdict]],
+    experiments: Mapping[str, Experiment],
+    drawn: Mapping[str, Sequence[Figure]],
+) -> dict[str, str]:
+    """The files in results/site/, by name, from the verdicts of every experiment that has some.
+
+    drawn: of each experiment the figures that there is a picture of.
+    """
     chapters = [
         (title, [(experiments[name], _with_paper(experiments[name], verdicts[name])) for name in names])
         for title, names in story.chapters(list(verdicts))
     ]
+    lead = next(((e, figure) for _, told in chapters for e, _ in told for figure in drawn[e.id]), None)
     every = [v for decided in verdicts.values() for v in decided]
     pages = _environment()
     shared = {
         "chapters": chapters,
+        "lead": lead and (*lead, figures.title(lead[1])),
         "claims": _counts(every),
         "registered": story.registered(sum(v.standing == "registered" for v in every), len(every)),
         "estimate": tables.estimate,

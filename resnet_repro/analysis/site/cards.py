@@ -1,11 +1,13 @@
 """What the page of an experiment says of one claim."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.analysis import tables, words
 from resnet_repro.analysis.claims import UNTESTED, Verdict
 from resnet_repro.analysis.frames import Measured
+from resnet_repro.analysis.history import of_claim
 from resnet_repro.experiment import Claim
 from resnet_repro.metrics import QUANTITIES, SHARES
 from resnet_repro.power import FOUND, power
@@ -36,8 +38,8 @@ class Card:
     facts: dict[str, str]
 
 
-def card(number: int, v: Verdict, measured: Measured) -> Card:
-    """The words and the picture of one claim."""
+def card(number: int, v: Verdict, measured: Measured, earlier: Sequence[Mapping[str, str]]) -> Card:
+    """The words and the picture of one claim. earlier: the rows of history.csv."""
     claim = next(claim for claim in measured.experiment.claims if claim.id == v.claim)
     facts = {
         "measured": QUANTITIES[v.metric].label,
@@ -48,6 +50,7 @@ def card(number: int, v: Verdict, measured: Measured) -> Card:
         "power": _power(claim, measured),
         "stability": _stability(v),
         "standing": _standing(v),
+        "earlier": of_claim(earlier, v),
     }
     return Card(
         number, v, tables.estimate(v), tables.region(v), _bar(v), {k: said for k, said in facts.items() if said}
