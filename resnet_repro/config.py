@@ -225,6 +225,9 @@ class Env:
         help="the mirror in Weights & Biases; auto: as WANDB_MODE says, else offline",
     )  # fmt: skip
     wandb_project: str | None = setting(None, help="the project there; null: WANDB_PROJECT, else resnet_repro")
+    wandb_artifact: bool = setting(
+        False, help="record, points and, where kept, the trained network of a finished run as an artifact there"
+    )
     group: str = setting("single", help="groups the runs there; a sweep puts its experiment here")
     claims: list[str] = field(
         default_factory=list, metadata={"help": "digests of the claims that the run serves; a sweep puts them here"}

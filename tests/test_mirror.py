@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from hashlib import md5
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -29,8 +30,8 @@ import sys, time
 sys.path.insert(0, {str(HERE)!r})
 from resnet_repro.mirror.runs import POLL_SECONDS
 from test_mirror import finish, get, make_plans, mirror, reach, restart, settle
-planned = make_plans(sys.argv[1], sys.argv[2])
-with mirror.following(planned, patience=float(sys.argv[3])):
+planned = make_plans(*sys.argv[2:])
+with mirror.following(planned, patience=float(sys.argv[1])):
     {{body}}
 print("after")
 """
@@ -45,9 +46,9 @@ def clean_environment(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 
 
-def make_plans(runs_dir, mode, seeds=2):
-    settings = [f"env.runs_dir={runs_dir}", f"env.wandb={mode}", "env.group=an-experiment", "env.wandb_project=try"]
-    return expand([[["task=digits", "model.depth=8", f"seed={seed}", *settings] for seed in range(seeds)]])
+def make_plans(runs_dir, mode, *more, seeds=2):
+    own = [f"env.runs_dir={runs_dir}", f"env.wandb={mode}", "env.group=an-experiment", "env.wandb_project=try"]
+    return expand([[["task=digits", "model.depth=8", f"seed={seed}", *own, *more] for seed in range(seeds)]])
 
 
 @pytest.fixture
@@ -163,9 +164,9 @@ def restart(address):
         get(address + "/restart")
 
 
-def sweep(runs_dir, mode, body, patience=3.0, **environment):
+def sweep(runs_dir, mode, body, patience=3.0, more=(), **environment):
     """Runs a sweep in a process of its own to its end; returns what it printed."""
-    command = [sys.executable, "-c", SWEEP.format(body=body), str(runs_dir), mode, str(patience)]
+    command = [sys.executable, "-c", SWEEP.format(body=body), str(patience), str(runs_dir), mode, *more]
     done = subprocess.run(
         command,
         env=os.environ | environment,
@@ -371,7 +372,7 @@ def gone(pid, seconds):
 
 def test_the_mirror_ends_soon_when_its_sweep_is_killed_and_loses_nothing(tmp_path, plans):
     body = "reach(planned[0], 100); settle(planned[0], 100); reach(planned[0], 140, 100); time.sleep(60)"
-    command = [sys.executable, "-c", SWEEP.format(body=body), str(tmp_path / "runs"), "offline", "3"]
+    command = [sys.executable, "-c", SWEEP.format(body=body), "3", str(tmp_path / "runs"), "offline"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     settle(plans[0], 100)
     time.sleep(0.2)
@@ -389,7 +390,7 @@ def test_ctrl_c_is_for_the_sweep_alone(tmp_path, plans):
     body = "reach(planned[0], 100); settle(planned[0], 100); import os, signal; "
     # A process that a shell started with & ignores SIGINT otherwise.
     body += "signal.signal(signal.SIGINT, signal.default_int_handler); os.killpg(0, signal.SIGINT)"
-    command = [sys.executable, "-c", SWEEP.format(body=body), str(tmp_path / "runs"), "offline", "3"]
+    command = [sys.executable, "-c", SWEEP.format(body=body), "3", str(tmp_path / "runs"), "offline"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True, check=False)
     assert "KeyboardInterrupt" in done.stderr
     assert done.stdout == ""
@@ -525,8 +526,11 @@ def test_a_server_that_never_answers_costs_a_bounded_time_and_no_data(tmp_path):
         upload(command, address, plans)
 
 
-@pytest.mark.parametrize("trouble", ["fails", "vanishes", "hangs"])
-def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_path, trouble):
+@pytest.mark.parametrize(
+    ("trouble", "artifact"), [("fails", False), ("vanishes", False), ("hangs", False), ("hangs", True)]
+)
+def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_path, trouble, artifact):
+    more = [f"env.wandb_artifact={str(artifact).lower()}"]
     with server() as (process, address):
         lose = {
             "fails": f"get('{address}/fail')",
@@ -535,11 +539,14 @@ def test_a_server_that_is_lost_on_the_way_costs_a_bounded_time_and_no_data(tmp_p
         }[trouble]
         started = time.monotonic()
         body = LOSE.format(lose=lose).strip()
-        said = sweep(tmp_path / "runs", "online", body, patience=2, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
+        said = sweep(
+            tmp_path / "runs", "online", body, patience=2, more=more, WANDB_BASE_URL=address, WANDB_API_KEY=KEY
+        )
         assert time.monotonic() - started < 60
     command = said_once(said, tmp_path / "runs")
     with server() as (_, another):
         upload(command, another, make_plans(tmp_path / "runs", "online"))
+        assert len(get(another + "/state")["artifacts"]) == 2 * artifact
 
 
 def test_a_server_that_is_gone_for_a_while_gets_everything_once_when_it_is_back(tmp_path):
@@ -556,6 +563,32 @@ def test_a_server_that_is_gone_for_a_while_gets_everything_once_when_it_is_back(
 def test_a_setting_that_wandb_refuses_stops_the_mirror_and_not_the_sweep(tmp_path):
     said = sweep(tmp_path / "runs", "offline", "finish(planned[0])", WANDB__DISABLE_STATS="neither")
     assert said.count("W&B:") == 1
+
+
+# env.wandb_artifact --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_an_artifact_holds_record_points_and_network_of_a_finished_run(tmp_path, mode, monkeypatch):
+    with_net, without, unfinished = make_plans(tmp_path / "runs", mode, "env.wandb_artifact=true", seeds=3)
+    with server() as (_, address):
+        told = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": address}
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        with mirror.following([with_net, without, unfinished]):
+            records.keep_network(place(with_net), b"parameters", {"depth": 8})
+            for plan in (with_net, without):
+                finish(plan)
+            reach(unfinished, 100)
+        if mode == "offline":
+            assert get(address + "/state")["artifacts"] == {}
+            assert sync(tmp_path / "runs", **told) == (0, ["W&B: 3 of 3 runs uploaded"])
+        found = get(address + "/state")["artifacts"]
+    own = ["record.json", "points.csv"]
+    assert found == {
+        plan.id: {name: md5((place(plan) / name).read_bytes()).hexdigest() for name in files}
+        for plan, files in ((with_net, [*own, "net.safetensors", "config.json"]), (without, own))
+    }
 
 
 # make wandb-sync -----------------------------------------------------------------------------------------------

@@ -9,15 +9,21 @@ import json
 import os
 import sys
 import time
+from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 AWAY_SECONDS = 3.0
 """How long a server that is started again refuses whoever comes."""
 ENTITY = {"id": "entity", "name": "somebody"}
-STATE: dict = {"failing": False, "runs": {}, "points": {}, "summaries": {}, "views": [], "files": [], "restarts": 0}
+STATE: dict = {
+    "failing": False, "restarts": 0, "runs": {}, "points": {}, "summaries": {}, "views": [], "files": [],
+    "artifacts": {},
+}  # fmt: skip
 """runs: what UpsertBucket said of each; points: lines of its history; summaries: its last summary; views: the variables
 of each UpsertView, workspaces or reports, the last in its place where it names one; files: the names of those sent;
-restarts: how often it was started again."""
+artifacts: of each that is complete the MD5 of each of its files; restarts: how often it was started again."""
+MD5: dict = {}
+"""Of each file that was sent."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,8 +44,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(STATE if self.path == "/state" else {})
 
     def do_PUT(self):
-        self.body()
-        STATE["files"].append(self.path.removeprefix("/upload/"))
+        body, name = self.body(), self.path.removeprefix("/upload/")
+        STATE["files"].append(name)
+        MD5[name] = md5(body).hexdigest()
         self.answer({})
 
     def do_POST(self):
@@ -96,11 +103,34 @@ class Handler(BaseHTTPRequestHandler):
             address = f"http://{self.headers['Host']}/upload/"
             files = [{"name": name, "uploadUrl": address + name} for name in variables["files"]]
             return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
+        if "Artifact" in query:
+            return self.artifact(query, variables)
         if "RunResumeStatus" in query:
             return {"model": {**project, "bucket": self.resumable(run)}}
         if "viewer" in query:
             return {"viewer": {**ENTITY, "username": "somebody", "entity": "somebody", "flags": "{}"}}
         return {}
+
+    def artifact(self, query, variables):
+        """The steps of an artifact in their order: begun, its files and the list of them sent, complete."""
+        name = variables.get("artifactID") or variables.get("input", {}).get("artifactCollectionName")
+        address = f"http://{self.headers['Host']}/upload/"
+        if "createArtifact(" in query:
+            return {"createArtifact": {"artifact": {"id": name, "state": "PENDING", "artifactSequence": {}}}}
+        if "createArtifactFiles" in query:
+            names = [f"{one['artifactID']}/{one['name']}" for one in variables["input"]["artifactFiles"]]
+            nodes = [{"artifact": {"id": "-"}, "uploadUrl": address + n, "uploadHeaders": []} for n in names]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+        if "Manifest" in query:
+            file = {"id": "list", "uploadUrl": address + "list", "uploadHeaders": []}
+            kind = "updateArtifactManifest" if "updateArtifactManifest" in query else "createArtifactManifest"
+            return {kind: {"artifactManifest": {"id": "list", "file": file}}}
+        if "commitArtifact" in query:
+            own = f"{name}/"
+            files = {path.removeprefix(own): code for path, code in MD5.items() if path.startswith(own)}
+            STATE["artifacts"][name] = files
+            return {"commitArtifact": {"artifact": {"id": name, "digest": "-"}}}
+        return {"project": None}
 
     def saved(self, variables):
         """A view in the place of the one that it names, else a new one."""

@@ -35,6 +35,19 @@ class Session:
             self.runs[job["id"]] = self._open(job, "allow" if resume else None)
         return self.runs[job["id"]]
 
+    def keep(self, job: dict[str, Any], place: Path) -> Any:
+        """Logs what is kept of a finished run to its W&B run; returns that, or the one that goes on offline."""
+        if self.mode == "online":
+            try:
+                self.runs[job["id"]].log_artifact(_artifact(job["id"], place))
+            except Exception as error:  # the client asks the server about it there and then
+                self._fall_back(_said(error))
+            else:
+                return self.runs[job["id"]]
+        run = self.run(job, resume=True)
+        run.log_artifact(_artifact(job["id"], place))
+        return run
+
     def finish(self, name: str, exit_code: int) -> None:
         """Ends a W&B run; what the server does not take in time stays on disk."""
         try:
@@ -52,7 +65,7 @@ class Session:
             try:
                 return self._init(job, resume)
             except Exception as error:  # whatever W&B raises: no key, no network, a server's answer
-                self._fall_back(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+                self._fall_back(_said(error))
         return self._init(job, resume)
 
     def _init(self, job: dict[str, Any], resume: Any) -> Any:
@@ -84,9 +97,23 @@ class Session:
         say(f"online does not work ({why}). Training goes on, and its mirror offline; `{sync}` uploads it later.")
 
 
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def _own_tags() -> list[str]:
     """The user's, of WANDB_TAGS, which W&B itself does not read where it is given some."""
     return [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+
+
+def _artifact(name: str, place: Path) -> Any:
+    """What is kept of a finished run, as an artifact; its files are uploaded from where they lie."""
+    import wandb
+
+    artifact = wandb.Artifact(name, type="run")
+    for file in records.kept(place):
+        artifact.add_file(str((place / file).absolute()), policy="immutable", skip_cache=True)
+    return artifact
 
 
 class Follower:
@@ -117,6 +144,9 @@ class Follower:
         for step, values in steps.items():
             run.log(values)
             self.step = step
+        if record is not None and session.task["artifact"]:
+            run = session.keep(self.job, self.place)
+            self._note_file(os.path.relpath(run.settings.sync_file, self.place))
         if record is not None:
             final = record["metrics"] | {k: record[k] for k in ("status", "parameters", "diverged_step")}
             final |= {k: record["provenance"][k] for k in TOLD if k in record["provenance"]}

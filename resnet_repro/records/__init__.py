@@ -33,6 +33,7 @@ from resnet_repro.records.record import (
     folder,
     keep_checkpoint,
     keep_network,
+    kept,
     lacking,
     network,
     read,
@@ -47,7 +48,7 @@ from resnet_repro.records.record import (
 
 __all__ = [
     "CURVES", "HEADER", "POINTS", "Busy", "Point", "append_points", "check_writable", "checkpoint", "complete",
-    "folder", "from_curves", "is_locked", "keep_checkpoint", "keep_network", "lacking", "last_step", "lock",
+    "folder", "from_curves", "is_locked", "keep_checkpoint", "keep_network", "kept", "lacking", "last_step", "lock",
     "network", "open_locked", "read", "read_points", "read_with_points", "replace", "seems_complete", "set_aside",
     "state", "supersede", "with_more", "write", "write_atomically", "write_json", "write_points",
 ]  # fmt: skip

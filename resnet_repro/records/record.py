@@ -173,10 +173,15 @@ def replace(place: Path, record: dict[str, Any], points: Iterable[Point]) -> dic
 
 def _copied_aside(place: Path) -> list[str]:
     aside = tempfile.mkdtemp(prefix=f"superseded-{time.strftime('%Y%m%d-%H%M%S')}-", dir=place)
-    there = [name for name in ("record.json", POINTS, CURVES, *NET, "wandb.json") if (place / name).exists()]
+    there = [*kept(place), *(["wandb.json"] if (place / "wandb.json").exists() else [])]
     for name in there:
         shutil.copy2(place / name, aside)
     return there
+
+
+def kept(place: Path) -> list[str]:
+    """The files of a finished run: record, points and, where it was kept, the trained network."""
+    return [name for name in ("record.json", POINTS, CURVES, *NET) if (place / name).exists()]
 
 
 # The trained network --------------------------------------------------------------------------------------------------
