@@ -594,19 +594,19 @@ def test_an_artifact_holds_record_points_and_network_of_a_finished_run(tmp_path,
 # make wandb-sync -----------------------------------------------------------------------------------------------
 
 
-def sync(runs_dir, **environment):
+def sync(runs_dir, patience=60, **environment):
     """Exit code and lines of `make wandb-sync OVERRIDES="env.runs_dir=... seed=0,1"`."""
     command = [
         sys.executable,
         "-m",
         "resnet_repro.mirror.sync",
         "--patience",
-        "4",
+        str(patience),
         f"env.runs_dir={runs_dir}",
         "seed=0,1",
     ]
     done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
     return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("W&B:")]
 
@@ -623,7 +623,7 @@ def test_sync_says_what_a_failing_server_did_not_take_and_completes_it_later(tmp
     assert len(segments(plans[1])) == 2
     with server() as (_, address):
         get(address + "/fail")
-        code, said = sync(runs, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
+        code, said = sync(runs, patience=4, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
         assert (code, said[0]) == (1, "W&B: 0 of 2 runs uploaded")
         assert all(plan.id in said[1] for plan in plans)
     code, said = sync(runs)
