@@ -24,7 +24,7 @@ from typing import Any, get_type_hints
 
 from resnet_repro import documents, project
 from resnet_repro.config import ConfigError, Measure, choices
-from resnet_repro.metrics import CURVES, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES
+from resnet_repro.metrics import CURVES, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES, SURFACES
 from resnet_repro.probes import PROBES
 from resnet_repro.typed import nearest, problem, shown
 
@@ -45,6 +45,7 @@ DRAWINGS = {
     "error_by_scale": "seed_errors",
     "norm_grid": "seed_errors",
     "profile": "profile",
+    "surface": "surface",
 }
 """What a figure may draw, each with its module in analysis/figures/, which has its title, checks, numbers and picture.
 """
@@ -103,7 +104,7 @@ class Figure:
     panel: str | None = None  # one panel for each value of this column
     hue: str = "model"  # one colour for each value of this column
     paper: str | None = None  # a published curve to draw beside ours (resnet_repro/analysis/paper/<name>.csv)
-    at: int = 0  # of a profile: after how many steps
+    at: int = 0  # of a profile or a surface: after how many steps
     scale: str = "square-root"  # of the errors; or linear, cut off above the last errors, as in He et al. 2015, fig. 6
 
 
@@ -313,7 +314,7 @@ def _check_figure(figure: Figure, path: Path) -> None:
     where = f"{path}: figure {figure.name!r}"
     if figure.draw not in DRAWINGS:
         raise ConfigError(f"{where}: draw must be one of {', '.join(DRAWINGS)}, got {shown(figure.draw)}")
-    known = PROFILES if figure.draw == "profile" else METRICS + SUMMARIES
+    known = {"profile": PROFILES, "surface": SURFACES}.get(figure.draw, METRICS + SUMMARIES)
     if not figure.y or not all(metric in [*known] for metric in figure.y):
         raise ConfigError(f"{where}: y must be a list of {', '.join(known)}, got {shown(figure.y)}")
     if figure.scale not in SCALES:

@@ -18,6 +18,7 @@ class Quantity:
     head, subhead: the column of a table; quantities with one head stand side by side.
     x: what it is measured for each of, in words (`layer`); a run then has a value for each, at each step measured, and
         no number of its own. Empty for a scalar.
+    y: in words, the second axis of what is measured for each pair of an x and a y: a surface.
     log: whether a logarithmic axis fits it.
     curve: the setting that spaces its points on the way (`curve_every`), where it is measured while a run is trained.
     of: the metric from which, or from whose points, it is computed when a report is made (analysis/summaries.py), so
@@ -33,6 +34,7 @@ class Quantity:
     head: str
     subhead: str = ""
     x: str = ""
+    y: str = ""
     log: bool = False
     curve: str = ""
     of: str = ""
@@ -62,6 +64,16 @@ def _lesion(name: str, words: str, subhead: str, x: str) -> list[Quantity]:
     return [Quantity(name + n, words + w, "%", "error", 0, 100, "error", subhead + s, x=x) for n, w, s in both]
 
 
+def _loss(name: str, words: str, subhead: str, x: str, y: str = "") -> Quantity:
+    return Quantity(name, words, "nats", "value", 0, math.inf, "loss", subhead, x=x, y=y, log=True)
+
+
+def _around(name: str, words: str, subhead: str, x: str, y: str = "") -> list[Quantity]:
+    """The loss with batch-norm statistics as trained, and with those of the batch at each point."""
+    both = (("", "", ""), ("_recomputed", ", statistics recomputed", ", recomputed"))
+    return [_loss(name + n, words + w, subhead + s, x, y) for n, w, s in both]
+
+
 def _rise(name: str, of: str, words: str) -> Quantity:
     """A difference of errors of one network."""
     return Quantity(name, words, "percentage points", "value", -100, 100, words, of=of)
@@ -74,6 +86,8 @@ def _share(name: str, words: str) -> Quantity:
 LAYER = "layer, from the input"
 BLOCK = "block, from the input"
 STEP_SIZE = "step size, along the gradient"
+DISTANCE = "distance along a random direction"
+OTHER_DISTANCE = "along another one"
 PATH = "residual branches on the path"
 LAG = "lag, steps of 1/255 of the line"
 
@@ -88,6 +102,12 @@ def _per_layer(name: str, words: str, head: str, subhead: str, x: str = LAYER) -
 
 def _summary(name: str, of: str, words: str, low: float, high: float) -> Quantity:
     return Quantity(name, words, "", "value", low, high, words.split(",", maxsplit=1)[0], of=of)
+
+
+def _of_losses(name: str, of: str, words: str, unit: str, ends: tuple[float, float]) -> list[Quantity]:
+    """A summary of the loss with batch-norm statistics as trained, and of that with those of the batch."""
+    both = (("", "", ""), ("_recomputed", ", statistics recomputed", "recomputed"))
+    return [Quantity(name + n, words + w, unit, "value", *ends, words, s, of=of + n) for n, w, s in both]
 
 
 TRAINING = "training error"
@@ -180,18 +200,7 @@ QUANTITIES = {
             x="singular value, from the largest",
             log=True,
         ),
-        Quantity(
-            "loss_along_gradient",
-            "loss after a step along the gradient",
-            "nats",
-            "value",
-            0,
-            math.inf,
-            "loss",
-            "along the gradient",
-            x=STEP_SIZE,
-            log=True,
-        ),
+        _loss("loss_along_gradient", "loss after a step along the gradient", "along the gradient", STEP_SIZE),
         _per_layer(
             "gradient_change",
             "norm of the change of the gradient after a step along it",
@@ -224,10 +233,19 @@ QUANTITIES = {
             "eigenvalue",
             x="-1: the smallest, 1: the largest",
         ),
+        *_around("loss_on_line", "loss along a random direction", "on a line", DISTANCE),
+        *_around("loss_on_plane", "loss along two random directions", "on a plane", DISTANCE, OTHER_DISTANCE),
         _summary(
             "sharpness",
             "hessian_eigenvalue",
-            "largest eigenvalue of the Hessian of the loss, after the last step",
+            "largest eigenvalue of the Hessian, after the last step",
+            -math.inf,
+            math.inf,
+        ),
+        _summary(
+            "sharpness_start",
+            "hessian_eigenvalue",
+            "largest eigenvalue of the Hessian before the first step",
             -math.inf,
             math.inf,
         ),
@@ -237,6 +255,16 @@ QUANTITIES = {
             "smallest over largest eigenvalue of the Hessian, with its sign changed, after the last step",
             -math.inf,
             math.inf,
+        ),
+        *_of_losses(
+            "line_rise",
+            "loss_on_line",
+            "loss half a filter's length along a random direction minus at the network",
+            "nats",
+            (-math.inf, math.inf),
+        ),
+        *_of_losses(
+            "nonconvex_share", "loss_on_plane", "share of the plane on which the loss is not convex", "", (0, 1)
         ),
         _per_layer(
             "covariate_shift",
@@ -401,11 +429,13 @@ QUANTITIES = {
 ERRORS = tuple(name for name, q in QUANTITIES.items() if q.kind == "error" and not q.x)
 """Those of the whole network, as it is."""
 SHARES = tuple(name for name, q in QUANTITIES.items() if q.kind == "share")
-PROFILES = tuple(name for name, q in QUANTITIES.items() if q.x)
+PROFILES = tuple(name for name, q in QUANTITIES.items() if q.x and not q.y)
 """What a run has along an axis of the quantity's own: a value for each layer."""
+SURFACES = tuple(name for name, q in QUANTITIES.items() if q.y)
+"""What a run has over two axes."""
 SUMMARIES = tuple(name for name, q in QUANTITIES.items() if q.of)
 """What a report computes of a run's points."""
-METRICS = tuple(name for name in QUANTITIES if name not in SHARES + PROFILES + SUMMARIES)
+METRICS = tuple(name for name in QUANTITIES if name not in SHARES + PROFILES + SURFACES + SUMMARIES)
 """What a run is measured to have as a number of its own: errors and values."""
 CURVES = tuple(name for name, q in QUANTITIES.items() if q.curve)
 """What has points while a run is trained."""

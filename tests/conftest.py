@@ -8,7 +8,7 @@ import pytest
 
 from resnet_repro.collect import MEASURED, PROVENANCE
 from resnet_repro.config import columns
-from resnet_repro.metrics import METRICS
+from resnet_repro.metrics import METRICS, SURFACES
 from resnet_repro.planning import plan
 from resnet_repro.probes import PROBES
 
@@ -67,7 +67,23 @@ def write_data():
                 for step in range(0, settings["steps"] + 1, every)
                 for probe in experiment.probes
                 for metric in PROBES[probe].quantities
+                if metric not in SURFACES
                 for layer in range(1, settings["depth"] + 1)
+            ]
+            points += [
+                {
+                    "run_id": planned.id,
+                    "step": settings["steps"],
+                    "metric": metric,
+                    "x": x,
+                    "y": y,
+                    "value": 10.0 ** (x * y),
+                }
+                for probe in experiment.probes
+                for metric in PROBES[probe].quantities
+                if metric in SURFACES
+                for x in (-1, 0, 1)
+                for y in (-1, 0, 1)
             ]
         write_table(folder / "data" / "runs.csv", ["run_id", *columns(plan(experiment)[0].run), *MEASURED], runs)
         write_table(folder / "data" / "points.csv.gz", ["run_id", "step", "metric", "x", "y", "value"], points)

@@ -6,7 +6,7 @@ import pytest
 
 from resnet_repro import metrics
 from resnet_repro.analysis.claims import mean_of
-from resnet_repro.metrics import ERRORS, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES, Quantity
+from resnet_repro.metrics import ERRORS, METRICS, PROFILES, QUANTITIES, SHARES, SUMMARIES, SURFACES, Quantity
 
 
 def test_every_quantity_has_words_a_range_and_a_column():
@@ -21,8 +21,8 @@ def test_every_quantity_has_words_a_range_and_a_column():
     )
 
 
-def test_every_quantity_is_a_metric_a_share_a_profile_or_a_summary():
-    assert sorted(METRICS + SHARES + PROFILES + SUMMARIES) == sorted(QUANTITIES)
+def test_every_quantity_is_a_metric_a_share_a_profile_a_surface_or_a_summary():
+    assert sorted(METRICS + SHARES + PROFILES + SURFACES + SUMMARIES) == sorted(QUANTITIES)
     assert set(ERRORS) < set(METRICS)
 
 

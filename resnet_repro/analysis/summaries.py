@@ -136,19 +136,45 @@ def _where(points: "pd.DataFrame", x: float) -> float:
     return next(iter(points.loc[points["x"] == x, "value"]), math.nan)
 
 
-def at_one_at_end(points: "pd.DataFrame") -> float:
-    """The value at x = 1, after the last step that was looked at."""
-    return _where(_at_end(points), 1)
+def largest_at_start(points: "pd.DataFrame") -> float:
+    """The largest value over x, before the first step."""
+    return float(points.loc[points["step"] == 0, "value"].max())
+
+
+def largest_at_end(points: "pd.DataFrame") -> float:
+    """The largest value over x, after the last step that was looked at."""
+    return float(_at_end(points)["value"].max())
 
 
 def nonconvexity(points: "pd.DataFrame") -> float:
-    """-a / b for the value a at x = -1 and b at x = 1, after the last step: |a| / b for a smallest eigenvalue below 0.
+    """-a / b for the smallest value a and the largest b, after the last step: |a| / b where a is below 0.
 
     0 or less where the loss is convex (Li et al. 2018, arXiv:1712.09913, section 6). NaN where b is not above 0.
     """
+    smallest, largest = (float(end) for end in _at_end(points)["value"].agg(["min", "max"]))
+    return -smallest / largest if largest > 0 else math.nan
+
+
+def line_rise(points: "pd.DataFrame") -> float:
+    """The mean of the values at x = -1/2 and 1/2 less that at 0, after the last step."""
     end = _at_end(points)
-    largest = _where(end, 1)
-    return -_where(end, -1) / largest if largest > 0 else math.nan
+    return (_where(end, -0.5) + _where(end, 0.5)) / 2 - _where(end, 0)
+
+
+def nonconvex_share(points: "pd.DataFrame") -> float:
+    """The share of the plane's inner points at which the surface is not convex, after the last step.
+
+    There the smaller eigenvalue of the 2 x 2 matrix of second differences by x and y, from the eight neighbours, is
+    below 0. Points next to a value that is no number are left out.
+    """
+    import numpy as np
+
+    f = _at_end(points).set_index(["y", "x"])["value"].unstack().replace(math.inf, math.nan).to_numpy()
+    across, up = np.diff(f, 2, axis=1)[1:-1], np.diff(f, 2, axis=0)[:, 1:-1]
+    mixed = (f[2:, 2:] - f[2:, :-2] - f[:-2, 2:] + f[:-2, :-2]) / 4
+    smaller = (across + up) / 2 - np.hypot((across - up) / 2, mixed)
+    known = smaller[np.isfinite(smaller)]
+    return float((known < 0).mean()) if len(known) else math.nan
 
 
 def path_length(points: "pd.DataFrame") -> float:
@@ -184,8 +210,13 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "shortcut_gradient_factor": factor,
     "response_std_end": median_at_end,
     "effective_smoothness": median_of_largest,
-    "sharpness": at_one_at_end,
+    "sharpness": largest_at_end,
+    "sharpness_start": largest_at_start,
     "nonconvexity": nonconvexity,
+    "line_rise": line_rise,
+    "line_rise_recomputed": line_rise,
+    "nonconvex_share": nonconvex_share,
+    "nonconvex_share_recomputed": nonconvex_share,
     "gradient_alignment": median_on_the_way,
     "gradient_alignment_start": median_at_start,
     "median_mean_shift": median_on_the_way,

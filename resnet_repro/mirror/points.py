@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro import records
+from resnet_repro.metrics import SURFACES
 
 
 def by_step(points: Sequence[records.Point]) -> dict[int, dict[str, Any]]:
-    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`; of a metric with an axis `_profile`."""
+    """What W&B is given of each step: `{"step": 20, "train_loss": 1.2, ...}`; of a metric with an axis `_profile`.
+
+    It has no chart of what has two axes, and is given none.
+    """
     steps: dict[int, dict[str, Any]] = {}
     for step, metric, x, _, value in points:
+        if metric in SURFACES:
+            continue
         logged = steps.setdefault(step, {"step": step})
         if x is None:
             logged[metric] = value

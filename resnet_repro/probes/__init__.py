@@ -60,6 +60,11 @@ PROBES = {
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
         Probe("similarity", WHEN, ("output_cosine", "output_rank")),
         Probe("smoothness", WHEN, ("loss_along_gradient", "gradient_change", "gradient_smoothness")),
+        Probe(
+            "surface",
+            ("end",),
+            ("loss_on_line", "loss_on_plane", "loss_on_line_recomputed", "loss_on_plane_recomputed"),
+        ),
         Probe("spectrum", WHEN, ("jacobian_singular_value",)),
     )
 }

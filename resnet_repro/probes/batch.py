@@ -7,9 +7,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from resnet_repro.data import Feed
+from resnet_repro.data.batches import mixed
 
 EPOCH = -2
 """Its draws: an epoch that no training sees, nor the measurement of errors on augmented images (-1)."""
+OWN = -5
+"""What makes the draws of probes differ from those of an epoch, of images and labels (-3, -4), and of the weights: a
+random direction must not be that of the initial weights, which the run's seed draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +21,7 @@ class Batch:
     """images: float32 [B, C, H, W], normalised; labels: int64 [B]; bf16: whether products are computed in it.
 
     lr, clip: of a step of the run, the learning rate before any milestone, and the largest gradient norm.
-    seed: that of the run, for what a probe draws.
+    seed: for what a probe draws.
     """
 
     images: Tensor
@@ -32,7 +36,7 @@ def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | N
     """The first `size` images of an epoch drawn from the seed, cropped and flipped as in training.
 
     All networks of one seed see the same. With fewer images to measure on than `size`, it is all of them.
-    bf16, lr, clip, seed: see `Batch`.
+    bf16, lr, clip: see `Batch`. seed: that of the run, from which that of the batch follows.
     """
     images: list[Tensor] = []
     labels: list[Tensor] = []
@@ -41,7 +45,7 @@ def fixed_batch(feed: Feed, size: int, *, bf16: bool, lr: float, clip: float | N
         labels.append(their)
         if sum(map(len, labels)) >= size:
             break
-    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16, lr, clip, seed)
+    return Batch(torch.cat(images)[:size], torch.cat(labels)[:size], bf16, lr, clip, mixed(seed, OWN))
 
 
 def with_statistics_of(images: Tensor, net: nn.Module) -> nn.Module:

@@ -163,6 +163,31 @@ def test_a_panel_without_a_measurement_stays_empty(measure, tmp_path):
     assert "3 seeds" in figures.render(figure, measured, tmp_path)
 
 
+def test_a_surface_is_that_of_the_lowest_seed_and_every_panel_has_the_same_contours(write_data, tmp_path):
+    grid = {"task": "digits", "model": ["plain", "resnet"], "model.depth": [20, 56], "seed": [4, 3]}
+    e = Experiment("e", "?", "none", [grid], [], [], probes=["surface"])
+    write_data(e, tmp_path, by_seed)
+    measured = frames.load(e, tmp_path)
+    figure = Figure("f", "surface", ["loss_on_plane"], panel="model", hue="depth", at=400)
+    drawn = figures.numbers(figure, measured)
+    assert set(drawn["seed"]) == {3}
+    assert (drawn["value"] == 10.0 ** (drawn["x"] * drawn["y"])).all()
+    picture = figures.draw(figure, measured, "")
+    titles = [ax.get_title(loc="left") for ax in picture.axes]
+    assert titles == [f"{net}, depth {depth}" for net in ("plain net", "ResNet") for depth in (20, 56)]
+    columns = [round(ax.get_position().x0, 3) for ax in picture.axes]
+    assert columns[0] == columns[2] < columns[1] == columns[3]
+    for ax in picture.axes:
+        filled, lines = ax.collections
+        assert list(lines.levels) == pytest.approx([math.log10(level) for level in (0.03, 0.1, 0.3, 1, 3, 10)])
+        assert len(filled.get_facecolors()) == 7
+    assert "of seed 3; contours lie at 0.03, 0.1, 0.3, 1, 3, 10" in figures.render(figure, measured, tmp_path)
+    missing = dataclasses.replace(figure, at=40)
+    assert "Not drawn" in figures.render(missing, measured, tmp_path)
+    with pytest.raises(ValueError, match="a surface has one metric"):
+        figures.numbers(dataclasses.replace(figure, y=["loss_on_plane", "loss_on_plane_recomputed"]), measured)
+
+
 # What is refused -----------------------------------------------------------------------------------------------
 
 

@@ -81,6 +81,28 @@ def test_sharpness_and_nonconvexity_are_those_of_the_hessian_after_the_last_step
     assert (SUMMARIES["sharpness"](points), SUMMARIES["nonconvexity"](points)) == (8, 42 / 8)
     assert SUMMARIES["nonconvexity"](points.assign(value=points["value"].abs())) < 0  # convex
     assert math.isnan(SUMMARIES["nonconvexity"](-points[points["x"] == 1]))
+    assert SUMMARIES["sharpness_start"](points.assign(value=points["step"])) == 0
+
+
+def plane(f):
+    axis = np.linspace(-1, 1, 21)
+    x, y = (values.ravel() for values in np.meshgrid(axis, axis))
+    return pd.DataFrame({"step": 40, "x": x, "y": y, "value": f(x, y)}).sample(frac=1, random_state=0)
+
+
+def test_a_surface_is_not_convex_where_its_hessian_has_a_negative_eigenvalue():
+    share = SUMMARIES["nonconvex_share"]
+    assert SUMMARIES["nonconvex_share_recomputed"] is share
+    assert share(plane(lambda x, y: x**2 + y**2 + 1.9 * x * y)) == 0
+    assert share(plane(lambda x, y: x**2 + y**2 + 2.1 * x * y)) == 1  # a saddle, which the axes do not show
+    assert share(plane(lambda x, y: x**3 + y**2)) == 9 / 19  # x = -0.9, ..., -0.1 of 19; at 0 it is flat
+    assert share(plane(lambda x, y: np.where(x > 0.95, math.inf, y**2 - x**2))) == 1
+    assert math.isnan(share(plane(lambda x, y: x + math.inf)))
+
+
+def test_the_rise_on_a_line_is_the_mean_of_both_sides_half_the_way():
+    line = pd.DataFrame({"step": 40, "x": [0.5, 0.0, 1.0, -0.5], "value": [3.0, 1.0, 9.0, 7.0]})
+    assert SUMMARIES["line_rise"](line) == SUMMARIES["line_rise_recomputed"](line) == 4
 
 
 def from_0(values, y=math.nan):

@@ -11,7 +11,7 @@ from torch import nn
 from resnet_repro import data, measure, records
 from resnet_repro.config import run_id
 from resnet_repro.errors import UserError
-from resnet_repro.metrics import PROFILES
+from resnet_repro.metrics import PROFILES, SURFACES
 from resnet_repro.nets import CifarNet, ImageNet
 from resnet_repro.probes import PROBES, gradients
 from resnet_repro.probes.batch import Batch
@@ -137,7 +137,7 @@ def test_every_kind_of_imagenet_has_a_value_for_each_of_its_weighted_layers():
 
 
 def test_the_table_of_probes_and_the_table_of_quantities_agree():
-    assert sorted(metric for probe in PROBES.values() for metric in probe.quantities) == sorted(PROFILES)
+    assert sorted(metric for probe in PROBES.values() for metric in probe.quantities) == sorted(PROFILES + SURFACES)
     readings = gradients.measure(CifarNet(8, width=2, in_channels=1), random_batch())
     assert {metric for metric, *_ in readings} == set(PROBES["gradients"].quantities)
 

@@ -149,7 +149,7 @@ def colours(column: str, runs: "pd.DataFrame") -> dict[Any, Any]:
     if column == "depth":
         return {v: _depth_colour(v) for v in values}
     if all(isinstance(v, int | float) for v in values):
-        return {v: _light_to_dark(0.85 * (1 - i / max(len(values) - 1, 1))) for i, v in enumerate(values)}
+        return {v: light_to_dark(0.85 * (1 - i / max(len(values) - 1, 1))) for i, v in enumerate(values)}
     return {v: OTHERS[i % len(OTHERS)] for i, v in enumerate(values)}
 
 
@@ -157,10 +157,11 @@ def _depth_colour(depth: int) -> Any:
     import numpy as np
 
     place = np.interp(math.log(depth), np.log([8, 20, 32, 44, 56, 110, 1202]), [0.85, 0.72, 0.55, 0.43, 0.3, 0.1, 0.0])
-    return _light_to_dark(float(place))
+    return light_to_dark(float(place))
 
 
-def _light_to_dark(place: float) -> Any:
+def light_to_dark(place: float) -> Any:
+    """A colour between the darkest, 0, and the lightest, 1, which stay in this order in gray."""
     import matplotlib as mpl
 
     return mpl.colormaps["viridis"](place)

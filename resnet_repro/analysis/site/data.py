@@ -9,7 +9,7 @@ from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import distinguishing
 from resnet_repro.collect import PROVENANCE
-from resnet_repro.metrics import ERRORS, METRICS, QUANTITIES, SUMMARIES
+from resnet_repro.metrics import ERRORS, METRICS, QUANTITIES, SUMMARIES, SURFACES
 from resnet_repro.planning import plan
 
 if TYPE_CHECKING:
@@ -46,11 +46,12 @@ def points(measured: Measured) -> str:
     """What was measured on the way, by metric: over steps, or over an axis of its own at a step.
 
     grids: the places that are shared by lines. lines: [run, grid, step, values], where the run is its place among the
-    measured ones, and step is null where the grid is of steps.
+    measured ones, and step is null where the grid is of steps. What has two axes is left to the figures.
     """
     runs = {run_id: place for place, run_id in enumerate(measured.runs.index[measured.runs["measured"]])}
     found = {}
-    for metric, rows in measured.points[measured.points["run_id"].isin(runs)].groupby("metric", sort=True):
+    shown = measured.points["run_id"].isin(runs) & ~measured.points["metric"].isin(SURFACES)
+    for metric, rows in measured.points[shown].groupby("metric", sort=True):
         q = QUANTITIES.get(str(metric))
         axis = q.x if q else ""
         grids: dict[tuple[Any, ...], int] = {}
