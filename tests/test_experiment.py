@@ -80,6 +80,7 @@ COUNTS = {
     "shattered-gradients-digits": (2 * 4 + 2 * 4 + 3 + 2) * 20,
     "spectrum-digits": (2 * 4 + 2 * 4) * 20,
     "unravelled-digits": (2 + 1) * 8,
+    "surfaces-digits": 2 * 2 * 8,
     "without-norm-digits": (2 + 2 + 3) * 12 + 2 * 8,
     "degradation": 2 * 4 * 8 + 2 * 1 * 8,
     "batchnorm": (2 * 5 + 5 + 1 + 2 * 5 + 5 + 1 + 4) * 8,
