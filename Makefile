@@ -12,7 +12,6 @@ PORT := 8000
 LOCAL := results/local
 WEB :=
 ALL :=
-ENGINE := $(if $(wildcard /proc/driver/nvidia/gpus/*),graph,eager)
 
 # What the environment holds for other programs decides nothing here.
 export PIP_USER := 0
@@ -81,7 +80,7 @@ endef
 
 campaign: setup ## EXPS in turn, in slices of MINUTES: repeat it until all is done
 	@$(BIN)/python -m resnet_repro.campaign --experiments $(EXPS) --launcher $(LAUNCHER) \
-	  $(if $(MINUTES),--minutes $(MINUTES)) env.engine=$(ENGINE) $(OVERRIDES)
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(OVERRIDES)
 
 plan: setup ## what EXP would train, and what it should cost (ALL=1: run by run)
 	@$(BIN)/python -m resnet_repro.sweep $(EXP) --plan $(if $(ALL),--all) $(OVERRIDES) || $(UNREAD)

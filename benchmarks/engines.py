@@ -66,7 +66,7 @@ def _cpu_rows(depth: int, seconds: float) -> Iterator[Row]:
 
 
 def _gpu_rows(depth: int, seconds: float) -> Iterator[Row]:
-    words = ["env.channels_last=false", *_run(depth)]
+    words = ["env.engine=eager", "env.channels_last=false", *_run(depth)]
     yield _row(depth, "eager, NCHW", "fp32", 1, engine_seconds(words, seconds=seconds))
     kinds = [("eager", "false", (1,)), ("graph", "false", PACKS), ("graph", "true", COMPILED_PACKS)]
     for engine, compiled, packs in kinds:

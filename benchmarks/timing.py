@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from resnet_repro import data, settings
+from resnet_repro.config import engine_of
 from resnet_repro.training.engine import optimizer, round_robin
 from resnet_repro.training.fit import set_up
 from resnet_repro.training.train_state import ENGINES, build
@@ -53,7 +54,7 @@ def engine_seconds(overrides: Sequence[str], runs: int = 1, seconds: float = 1.0
         device = set_up(run)
         images = random_images() if run.data.name != "digits" else data.load("digits", Path())
         net = build(run, images).to(device).train()
-        engines.append(ENGINES[run.env.engine](run, net, optimizer(run, net), images))
+        engines.append(ENGINES[engine_of(run, device.type == "cuda")](run, net, optimizer(run, net), images))
     at = 0
 
     def take(steps: int) -> None:

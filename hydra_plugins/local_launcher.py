@@ -38,7 +38,7 @@ LONGEST_MESSAGE = 10_000
 class LocalLauncherConf:
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
     slots: int | None = None  # runs or packs at once; null: one per GPU (or env.devices of them), without GPUs per core
-    pack: int | None = None  # runs in a process at most; null: 6 with env.engine=graph, else 1
+    pack: int | None = None  # runs in a process at most; null: 6 with the graph engine, else 1
 
 
 @dataclass

@@ -214,7 +214,10 @@ class Env:
     devices: int = number(
         1, low=1, high=1024, help="devices that share a batch; the numbers are those of one, up to rounding"
     )
-    engine: str = choice("eager", "graph", help="graph: the step as a CUDA graph, for packs of runs on one GPU")
+    engine: str = choice(
+        "auto", "eager", "graph",
+        help="graph: the step as a CUDA graph, for packs of runs on one GPU; auto: so where it can be, else eager",
+    )  # fmt: skip
     compile: bool = setting(False, help="the blocks through torch.compile: for a GPU; on a CPU it is slower")
     threads: int = number(1, low=1, high=1024, help="CPU threads per device")
     workers: int = number(4, low=0, high=1024, help="processes per device that decode images, with data.stream=true")
@@ -333,6 +336,17 @@ within a factor of 2, per multiply-add of 16."""
 def cost(run: Run) -> float:
     """Relative training cost, from the shapes of the network and its images (families.work): orders and weighs runs."""
     return cost_of(vars(run.model), side_of(run.data.name, run.data.size), run.optim.batch, run.optim.steps)
+
+
+def engine_of(run: Run, gpu: bool) -> str:
+    """What takes the run's steps, `eager` or `graph`; gpu: whether on a CUDA device.
+
+    The bits are the same, so env.engine=auto is the faster one that can be had: a graph holds its batches, so they are
+    not read from files, and its gradients, so they are not those of several devices.
+    """
+    if run.env.engine != "auto":
+        return run.env.engine
+    return "graph" if gpu and run.env.devices == 1 and not run.data.stream else "eager"
 
 
 def side_of(name: str, size: Any) -> int:

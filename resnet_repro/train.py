@@ -225,7 +225,8 @@ def _measured(state: Any, pack: int) -> dict[str, Any]:
         flags = dict.fromkeys(flags, False)
     machine = provenance.describe(state.engine.device.type)
     # Of a device that several runs share, a run's time is its share.
-    how = {"engine": run.env.engine, "pack": pack, "seconds": round(state.seconds / pack, 3), **_ways(run.env)}
+    engine = config.engine_of(run, state.engine.device.type == "cuda")
+    how = {"engine": engine, "pack": pack, "seconds": round(state.seconds / pack, 3), **_ways(run.env)}
     return {
         "status": status(flags),
         "status_flags": flags,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet_repro.config import ConfigError, cost
+from resnet_repro.config import ConfigError, cost, engine_of
 from resnet_repro.experiment import load
 from resnet_repro.jobs.packs import SIZE, packs
 from resnet_repro.planning import in_order, plan
@@ -42,8 +42,29 @@ def test_no_slot_stays_empty_while_another_has_a_full_pack():
     assert [len(pack) for pack in packs(runs, None, slots=10)] == [1] * 10
 
 
+@pytest.mark.parametrize(
+    ("gpus", "overrides", "largest"),
+    [
+        ("0", [], 5),
+        ("", [], 1),
+        ("0", ["env.device=cpu"], 1),
+        ("0", ["env.engine=eager"], 1),
+        ("0,1", ["env.devices=2"], 1),
+    ],
+)
+def test_where_there_is_a_gpu_runs_of_one_device_go_in_packs(monkeypatch, gpus, overrides, largest):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    runs = [run for run in grid(*overrides) if run.model.depth == 56]
+    assert max(len(pack) for pack in packs(runs, None, slots=1)) == largest
+
+
+def test_a_graph_can_hold_no_batches_that_are_read_from_files():
+    assert engine_of(compose(["task=imagenet"]), gpu=True) == "eager"
+    assert engine_of(compose(["task=cifar10"]), gpu=True) == "graph"
+
+
 def test_without_the_graph_engine_a_run_is_alone_unless_asked_for():
-    runs = grid()
+    runs = grid("env.engine=eager")
     assert [len(pack) for pack in packs(runs, None, slots=1)] == [1] * 50
     assert max(len(pack) for pack in packs(runs, 5, slots=1)) == 5
 

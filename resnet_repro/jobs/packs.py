@@ -6,7 +6,8 @@ from typing import Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn
 
-from resnet_repro.config import ConfigError, Run, cost
+from resnet_repro.config import ConfigError, Run, cost, engine_of
+from resnet_repro.machine import visible_gpus
 
 SIZE = 6
 """Runs in a pack where nothing else is said and the engine is `graph`: {plain, residual} x 3 seeds of one depth."""
@@ -30,7 +31,7 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
 
     A pack lasts as long as its longest run, so runs of equal cost go together, in packs of nearly equal size. There
     are at least as many packs as `slots`, if there are as many runs. What is set once for a process (`env`, `trainer`,
-    and the precision) is the same within a pack. size None: SIZE with env.engine=graph, else 1.
+    and the precision) is the same within a pack. size None: SIZE with the graph engine, else 1.
     Raises ConfigError for a size below 1, and for one above 1 with a run on several devices.
     """
     if size is not None and size < 1:
@@ -48,7 +49,8 @@ def packs(runs: Sequence[Run], size: int | None, slots: int) -> list[list[int]]:
 def _wanted(run: Run, size: int | None) -> int:
     if run.env.devices > 1 and (size or 1) > 1:
         raise ConfigError(f"hydra.launcher.pack={size} needs env.devices=1, got {run.env.devices}; leave one out")
-    return size or (SIZE if run.env.engine == "graph" else 1)
+    gpu = run.env.device != "cpu" and bool(visible_gpus())
+    return size or (SIZE if engine_of(run, gpu) == "graph" else 1)
 
 
 def _alike(run: Run) -> tuple[float, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_repro import probes, records
-from resnet_repro.config import Run, run_id
+from resnet_repro.config import Run, engine_of, run_id
 from resnet_repro.data import DataSet
 from resnet_repro.inputs import OtherData
 from resnet_repro.probes.errors import error
@@ -58,7 +58,8 @@ class TrainState:
         state = self._checkpoint(device)
         if state is not None:
             self._restore(state)
-        self.engine = ENGINES[self.run.env.engine](self.run, self.net, self.sgd, self.images, backward)
+        engine = ENGINES[engine_of(self.run, device.type == "cuda")]
+        self.engine = engine(self.run, self.net, self.sgd, self.images, backward)
         self.test_batches = self.engine.feed.clean("test")
         parallel.check_same_step(self.step, device)
         self.started = time.perf_counter() - self.seconds

@@ -89,7 +89,7 @@ def runs(folder, *overrides):
 
 def test_a_pack_of_graphs_gives_each_run_the_bits_it_has_alone_and_those_of_the_eager_engine(tmp_path):
     packed, alone = runs(tmp_path / "pack", "env.engine=graph"), runs(tmp_path / "alone", "env.engine=graph")
-    eager = runs(tmp_path / "eager")
+    eager = runs(tmp_path / "eager", "env.engine=eager")
     train_pack([(run, []) for run in packed])
     for run in (*alone, *eager):
         train(run)
@@ -97,7 +97,7 @@ def test_a_pack_of_graphs_gives_each_run_the_bits_it_has_alone_and_those_of_the_
 
 
 def test_a_graph_goes_on_from_a_checkpoint_of_either_engine(tmp_path, monkeypatch):
-    (whole, *_), (cut, *_) = runs(tmp_path / "whole", "env.engine=graph"), runs(tmp_path / "cut")
+    (whole, *_), (cut, *_) = runs(tmp_path / "whole", "env.engine=graph"), runs(tmp_path / "cut", "env.engine=eager")
     train(whole)
 
     def stop(place, rows):
