@@ -27,7 +27,7 @@ def text():
 @pytest.fixture(scope="module")
 def results_once(text, tmp_path_factory):
     place = tmp_path_factory.mktemp("article") / "results"
-    shutil.copytree(report.RESULTS, place, ignore=shutil.ignore_patterns("*.png", "*.svg", "paper", "local", ".*"))
+    shutil.copytree(report.RESULTS, place, ignore=shutil.ignore_patterns("*.png", "paper", "local", ".*"))
     (place / "paper").mkdir()
     (place / "paper" / "article.tex").write_text(text)
     (place / "paper" / "references.bib").write_text(citations.bibliography())
