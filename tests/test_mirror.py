@@ -343,6 +343,15 @@ def test_what_is_measured_along_an_axis_is_mirrored_as_a_histogram_whose_bins_be
     assert loss == (20, "train_loss", None, None, 1.5)
 
 
+def test_what_has_two_axes_is_not_mirrored(plans):
+    records.write_json(place(plans[0]) / "run.json", {})
+    plane = [(400, "loss_on_plane", x, y, 1.0) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
+    records.write_points(place(plans[0]), [(20, "train_loss", None, None, 1.5), *plane])
+    with mirror.following(plans[:1]):
+        pass
+    assert points(plans[0]) == [(20, "train_loss", None, None, 1.5)]
+
+
 def test_disabled_does_nothing(tmp_path):
     plans = make_plans(tmp_path / "runs", "disabled")
     with mirror.following(plans):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.config import Run, columns
-from resnet_repro.metrics import QUANTITIES
+from resnet_repro.metrics import QUANTITIES, SURFACES
 from resnet_repro.mirror import project
 from resnet_repro.probes import PROBES
 
@@ -81,7 +81,8 @@ def _sections(by: Sequence[str], probes: Sequence[str]) -> list[Any]:
     import wandb_workspaces.workspaces as ws
 
     swept = [_at_end(metric, name) for name in SWEPT if name in by for metric in LAST]
-    measured = [over_steps(metric) for probe in probes for metric in PROBES[probe].quantities]
+    quantities = [metric for probe in probes for metric in PROBES[probe].quantities if metric not in SURFACES]
+    measured = [over_steps(metric) for metric in quantities]
     sections = {"Over the steps": [over_steps(metric) for metric in CURVES], "At the end": swept, "Measured": measured}
     return [ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections.items() if panels]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TITLES = {"surface": "Loss around the network"}
 DIGITS = 6  # that are kept of a value
+NUMBERS = 3.2  # ems for those of the y axis, which have a sign
 LEVELS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Where contours lie, the same in every figure: half a decade apart, and past ln 10 = 2.3, the loss of a net of ten
 classes that knows nothing."""
@@ -60,7 +61,8 @@ def draw(figure: Figure, drawn: "pd.DataFrame", measured: Measured, size: style.
 
     inside = cells(drawn, keys(figure))
     legend = _legend(QUANTITIES[figure.y[0]].unit, size.text)
-    panels = layout.canvas(size, drawn[figure.hue].nunique(), _words(figure, [cell for cell, _ in inside]), legend)
+    columns, words_around = drawn[figure.hue].nunique(), _words(figure, [cell for cell, _ in inside])
+    panels = layout.canvas(size, columns, words_around, legend, NUMBERS)
     for ax, (_, points) in zip(panels.axes, inside, strict=True):
         decades = points.assign(value=np.log10(points["value"].clip(LEVELS[0] / 2, 2 * LEVELS[-1])))
         surface = decades.set_index(["y", "x"])["value"].unstack()
