@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: all of them, about 25 minutes on a CPU."""
+"""`python -m benchmarks`: all of them, about half an hour on a CPU."""
 
-from benchmarks import cpu, curves, engines, overhead, reporting, scale, startup
+from benchmarks import cpu, curves, engines, overhead, probes, reporting, scale, startup
 
 startup.main()
 reporting.main()
@@ -8,4 +8,5 @@ scale.main()
 cpu.main()
 engines.main()
 curves.main()
+probes.main()
 overhead.main()
