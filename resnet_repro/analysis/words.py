@@ -100,7 +100,7 @@ NORMS = {
     "layer": "layer norm",
     "instance": "instance norm",
     "group": "group norm",
-    "group_ws": "group norm, standardised weights",
+    "group_ws": "group norm + WS",
     "none": "no norm",
     "batch_noisy": "batch norm and noise",
     "none_noisy": "no norm, noise",

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats as reference
 
 from resnet_repro.analysis import figures, frames
-from resnet_repro.analysis.figures import learning_curves, seed_errors, style
+from resnet_repro.analysis.figures import layout, learning_curves, seed_errors, style
 from resnet_repro.experiment import Experiment, Figure, ids, load
 from resnet_repro.metrics import METRICS
 
@@ -335,3 +335,12 @@ def test_models_and_depths_are_told_apart_in_gray(measure):
         gray = sorted(0.299 * r + 0.587 * g + 0.114 * b for r, g, b in rgb)
         assert all(b - a > 0.08 for a, b in itertools.pairwise(gray)), gray
         assert gray[-1] < 0.65  # dark enough to be read on white
+
+
+def test_the_label_of_an_axis_is_never_longer_than_the_axis_has_room_for():
+    longest = "smallest over largest eigenvalue of the Hessian, minus"
+    for room in (40.0, 14.0, 8.0):
+        lines = layout._in_lines(longest, room).split("\n")
+        assert " ".join(lines) == longest
+        assert all(layout._ems(line) < room for line in lines)
+    assert layout._in_lines("error, % (square-root scale)", 10.0) == "error, %\n(square-root scale)"

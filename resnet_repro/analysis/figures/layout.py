@@ -64,7 +64,7 @@ def canvas(size: Size, columns: int, words: Words, legend: Sequence["Line2D"], n
     lines, in_line = _legend_grid(legend, full - numbers - LINE)
     above, between = LINE * lines + TOP, (rows - 1) * BETWEEN
     height = size.panel or (size.height - above - BOTTOM - between) / rows
-    y = [w if _ems(w) < height + 1.5 else w.replace(" (", "\n(") for w in words.y]
+    y = [_in_lines(w, height + 1.5) for w in words.y]
     left = numbers + LINE * (1 + max(w.count("\n") for w in y))
     right = LEADER + max(map(_ems, [*words.ends, words.heading])) + 0.2
     width = (full - left - columns * right - (columns - 1) * GAP) / columns
@@ -85,6 +85,23 @@ def canvas(size: Size, columns: int, words: Words, legend: Sequence["Line2D"], n
         by_row = [entry for c in range(in_line) for entry in legend[c::in_line]]  # matplotlib fills columns first
         figure.legend(handles=by_row, loc="upper left", bbox_to_anchor=(left / full, 1), ncols=in_line)
     return Panels(figure, axes, width, height)
+
+
+def _in_lines(words: str, room: float) -> str:
+    """The words in lines that fit into so many ems; the first break is before a parenthesis, if there is one."""
+    if _ems(words) < room:
+        return words
+    lines: list[str] = []
+    for part in words.replace(" (", "\n(").split("\n"):
+        line = ""
+        for word in part.split(" "):
+            longer = f"{line} {word}".strip()
+            if line and _ems(longer) >= room:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _legend_grid(legend: Sequence["Line2D"], room: float) -> tuple[int, int]:
