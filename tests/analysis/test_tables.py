@@ -13,6 +13,7 @@ from scipy import stats as reference
 from resnet_repro import report
 from resnet_repro.analysis import frames, published, tables, typeset, words
 from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.tables import shown
 from resnet_repro.config import Data, Model, Optim
 from resnet_repro.experiment import Claim, Experiment, load
 from resnet_repro.metrics import QUANTITIES
@@ -295,6 +296,11 @@ def committed():
         verdicts = [decide(claim, frame) for claim in frame.experiment.claims]
         every += [tables.verdict_table(verdicts, frame), tables.error_table(frame)]
     return every
+
+
+def test_large_numbers_are_said_short():
+    assert shown.interval(1229290.64, -912484.33, 3616063.83, "+") == "+1.23e6 [−9.12e5, +3.62e6]"
+    assert shown.two(99_999.5) == "99999.50"
 
 
 def test_every_committed_table_is_narrower_than_its_page(committed):

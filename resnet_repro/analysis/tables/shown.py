@@ -8,9 +8,12 @@ from resnet_repro.analysis.typeset import Layout
 
 
 def two(value: float, sign: str = "") -> str:
-    """Two decimals, a real minus sign, and a plus sign if asked for."""
+    """Two decimals, a real minus sign, and a plus sign if asked for; from 100,000 as `1.23e5`, which fits a column."""
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    if abs(value) >= 1e5:
+        digits, exponent = f"{value:{sign}.2e}".replace("-", "−").split("e")
+        return f"{digits}e{int(exponent)}"
     # Adding 0.0 turns the -0.0 of a rounded -0.001 into 0.0.
     return f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "−")
 
