@@ -19,7 +19,7 @@ from typing import Any
 
 PARTS = {
     **dict.fromkeys(("Results", "Trained", "experiments", "figure", "load", "results"), "resnet_repro.api"),
-    **dict.fromkeys(("CifarNet", "ImageNet"), "resnet_repro.nets"),
+    **dict.fromkeys(("CifarNet", "DenseNet", "ImageNet"), "resnet_repro.nets"),
 }
 VERBS = ("train", "sweep")
 """Modules, since `python -m resnet_repro.train` runs them; called, they are the functions of that name in api.py."""

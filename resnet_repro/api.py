@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from resnet_repro.analysis.frames import Measured
-    from resnet_repro.nets import CifarNet
+    from resnet_repro.nets import Network
 
 
 # What was measured ---------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _measured(name: str, local: bool) -> "Measured":
 # Networks ------------------------------------------------------------------------------------------------------
 
 
-def load(run_id: str, runs_dir: str | Path = "runs") -> "CifarNet":
+def load(run_id: str, runs_dir: str | Path = "runs") -> "Network":
     """A run's trained network: [N, C, H, W] normalised images -> [N, classes] logits, in evaluation mode, on the CPU.
 
     It was kept by `measure.keep=net` (in an experiment's file `keep: net`) in the run's folder: net.safetensors, and
@@ -181,7 +181,7 @@ class Trained:
         rows = records.read_points(self.folder)
         return pd.DataFrame(rows, columns=["step", "metric", "x", "y", "value"]).astype({"x": float, "y": float})
 
-    def net(self) -> "CifarNet":
+    def net(self) -> "Network":
         """The trained network, as `load` has it."""
         return load(self.id, self.folder.parent)
 

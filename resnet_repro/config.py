@@ -86,8 +86,12 @@ class Model:
         ),
     )  # fmt: skip
     family: str = added(
-        "0.2", choice("cifar", "imagenet", help="the form of He et al. 2015, sec. 4.2, or that of its table 1")
-    )
+        "0.2",
+        choice(
+            "cifar", "imagenet", "dense",
+            help="the form of He et al. 2015, sec. 4.2, or that of its table 1; dense: DenseNet, as model=densenet",
+        ),
+    )  # fmt: skip
     block: str = added(
         "0.2",
         choice(
@@ -111,6 +115,10 @@ class Model:
         "0.2", number(0.1, low=0, high=1, help="how far batch norm's running statistics move in a step")
     )
     zero_init_residual: bool = added("0.2", setting(False, help="true: every residual block starts as its shortcut"))
+    long_skips: bool = added(
+        "0.2", setting(False, help="true: the last layer takes the pooled outputs of all stages, not of the last alone")
+    )
+    growth: int = added("0.2", number(12, low=1, help="channels that a layer of a DenseNet puts behind its inputs"))
 
 
 @dataclass
@@ -309,7 +317,9 @@ def run_id(run: Run) -> str:
 
 
 def model_name(run: Run) -> str:
-    """`resnet` or `plain`, as written in tables and figures."""
+    """`resnet`, `plain` or `densenet`, as written in tables and figures."""
+    if run.model.family == "dense":
+        return "densenet"
     return "resnet" if run.model.residual else "plain"
 
 
@@ -356,6 +366,6 @@ def side_of(name: str, size: Any) -> int:
 
 def cost_of(model: Mapping[str, Any], side: int, batch: float, steps: float) -> float:
     """`cost` from the settings of the network by their names and the pixels on a side of an image."""
-    names = ("family", "depth", "block", "stride_on", "width", "residual", "shortcut")
+    names = ("family", "depth", "block", "stride_on", "width", "residual", "shortcut", "growth")
     one = work(**{name: model[name] for name in names}, side=side)
     return (one.multiply_adds + PER_OUTPUT * one.outputs) * batch * max(steps, 1)

@@ -23,6 +23,7 @@ class Family(NamedTuple):
     depths: those it has, in words, by kind of block; it has no other kinds.
     reduction: by how much the stem divides the height and width of an image, before the first stage.
     kernel, stride: of the stem's convolution.
+    without: the settings of `config.Model` that say nothing of it.
     """
 
     stages: Callable[[int, str], list[int] | None]
@@ -30,11 +31,17 @@ class Family(NamedTuple):
     reduction: int
     kernel: int = 3
     stride: int = 1
+    without: tuple[str, ...] = ("growth",)
 
 
 def _cifar(depth: int, block: str) -> list[int] | None:
     n, rest = divmod(depth - 2, 3 * LAYERS[block])
     return [n, n, n] if n >= 1 and rest == 0 else None
+
+
+def _dense(depth: int, block: str) -> list[int] | None:
+    n, rest = divmod(depth - 4, 3)
+    return [n, n, n] if n >= 1 and rest == 0 and block == "basic" else None
 
 
 _IMAGENET = {
@@ -65,7 +72,17 @@ FAMILIES = {
         kernel=7,
         stride=2,
     ),
-}
+    # Huang et al. 2017 (arXiv:1608.06993), section 3 and table 2
+    "dense": Family(
+        _dense,
+        {"basic": "3n + 4 (13, 22, 40, 52, 100, ...)"},
+        reduction=1,
+        without=(
+            "residual", "shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on", "branch_scale",
+            "stride_on", "order", "starts_as", "zero_init_residual", "long_skips",
+        ),
+    ),
+}  # fmt: skip
 
 
 def stages(family: str, depth: int, block: str) -> list[int]:
@@ -102,14 +119,18 @@ def work(
     residual: bool,
     shortcut: str,
     side: int,
+    growth: int = 12,
     channels: int = 3,
     classes: int = 10,
 ) -> Work:
     """The work of a network on an image of `side` x `side` pixels (He et al. 2015, table 1, calls it "FLOPs").
 
     Of convolutions, projections and the last layer; norms, nonlinearities, pooling and additions are left out. The
-    arguments are those of `nets.CifarNet`. Raises ValueError for a depth that the family does not have.
+    arguments are those of `nets.CifarNet`, growth that of `nets.DenseNet`; what the last layer has more with long
+    skips is left out, too. Raises ValueError for a depth that the family does not have.
     """
+    if family == "dense":
+        return _dense_work(depth, width, growth, side=side, channels=channels, classes=classes)
     kind = FAMILIES[family]
     at, inputs = -(-side // kind.reduction), width
     found = [(1, [_convolution(kind.kernel, channels, width, -(-side // kind.stride))])]
@@ -128,6 +149,35 @@ def work(
         sum(times * one.multiply_adds for times, layers in found for one in layers),
         sum(times * one.outputs for times, layers in found for one in layers),
     )
+
+
+class Convolution(NamedTuple):
+    """Pixels on a side of its kernel, its channels, and the stage that it lies in, from 0 on."""
+
+    kernel: int
+    inputs: int
+    outputs: int
+    stage: int
+
+
+def dense_convolutions(depth: int, width: int, growth: int) -> list[Convolution]:
+    """Those of a `nets.DenseNet` behind the first one: of each stage, and the transition that ends it."""
+    found, channels = list[Convolution](), width
+    for stage, layers in enumerate(stages("dense", depth, "basic")):
+        if stage:
+            found.append(Convolution(1, channels, channels, stage - 1))
+        for _ in range(layers):
+            found.append(Convolution(3, channels, growth, stage))
+            channels += growth
+    return found
+
+
+def _dense_work(depth: int, width: int, growth: int, *, side: int, channels: int, classes: int) -> Work:
+    layers = dense_convolutions(depth, width, growth)
+    found = [_convolution(3, channels, width, side)]
+    found += [_convolution(c.kernel, c.inputs, c.outputs, -(-side // 2**c.stage)) for c in layers]
+    found.append(Work((layers[-1].inputs + growth) * classes, classes))
+    return Work(sum(one.multiply_adds for one in found), sum(one.outputs for one in found))
 
 
 def _block(block: str, inputs: int, narrow: int, before: int, after: int) -> list[Work]:

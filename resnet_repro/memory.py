@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from resnet_repro.config import SIDES, ConfigError, Run
-from resnet_repro.families import BARE, FAMILIES, LAYERS, stages
+from resnet_repro.families import BARE, FAMILIES, LAYERS, Convolution, dense_convolutions, stages
 from resnet_repro.machine import visible_gpus
 
 LEAST = 8
@@ -46,6 +46,8 @@ def weights(run: Run) -> int:
     Of a block with c channels: its 3 x 3 convolutions, or a bottleneck's 4c -> c -> c -> 4c; the first of a stage has
     fewer inputs. Stem, last layer, norms and projections are left out.
     """
+    if run.model.family == "dense":
+        return 12 * sum(c.kernel**2 * c.inputs * c.outputs for c in _dense(run))
     layers, narrow = LAYERS[run.model.block], run.model.block == "bottleneck"
     count = 0
     for number, (blocks, c, _) in enumerate(_stages(run)):
@@ -58,6 +60,8 @@ def activations(run: Run) -> int:
     """Bytes that the backward pass of one step needs: each convolution's output, and what the norm makes of it."""
     outputs = 6 if run.model.block == "bottleneck" else LAYERS[run.model.block]
     numbers = sum(outputs * blocks * c * side**2 for blocks, c, side in _stages(run))
+    if run.model.family == "dense":  # each layer keeps all that it takes
+        numbers = sum(c.inputs * (_side(run) // 2**c.stage) ** 2 for c in _dense(run))
     kept = 1 if run.model.norm in BARE else 2
     return run.optim.batch // run.env.devices * numbers * kept * (2 if run.optim.precision == "bf16" else 4)
 
@@ -65,9 +69,17 @@ def activations(run: Run) -> int:
 def _stages(run: Run) -> Iterator[tuple[int, int, int]]:
     """Of each stage: its blocks, the channels of their 3 x 3 convolutions, pixels on a side."""
     model = run.model
-    side = (run.data.size or SIDES.get(run.data.name, LEAST)) // FAMILIES[model.family].reduction
     for number, blocks in enumerate(stages(model.family, model.depth, model.block)):
-        yield blocks, model.width * 2**number, side // 2**number
+        yield blocks, model.width * 2**number, _side(run) // 2**number
+
+
+def _side(run: Run) -> int:
+    """Pixels on a side of the maps of the first stage."""
+    return (run.data.size or SIDES.get(run.data.name, LEAST)) // FAMILIES[run.model.family].reduction
+
+
+def _dense(run: Run) -> list[Convolution]:
+    return dense_convolutions(run.model.depth, run.model.width, run.model.growth)
 
 
 @lru_cache(maxsize=1)

@@ -100,6 +100,25 @@ def _check_number(name: str, value: Any, low: float, high: float) -> None:
         raise ConfigError(f"{name} must be at most {LARGEST:,} in size, got {shown(value)}")
 
 
+def _family_rules(run: Run) -> Iterable[tuple[bool, str]]:
+    """What a family of networks has, and what says nothing of it (families.py)."""
+    m, default = run.model, Model()
+    yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"
+    idle = [f"{k}={getattr(m, k)}" for k in FAMILIES[m.family].without if getattr(m, k) != getattr(default, k)]
+    yield bool(idle), f"model.{idle[0] if idle else ''} says nothing of model.family={m.family}; leave it out"
+    blocks = [name for name in run.measure.probes if name in ("lesions", "paths", "shortcut_gradients")]
+    yield (
+        m.family == "dense" and bool(blocks),
+        f"measure.probes={blocks} measures blocks and their shortcuts, which a DenseNet has not; leave it out, or use "
+        "model=plain or model=resnet",
+    )
+    yield (
+        m.long_skips and "paths" in run.measure.probes,
+        "measure.probes=[paths] follows the paths through all blocks, and model.long_skips=true has others; leave one "
+        "of the two out",
+    )
+
+
 def _start_rules(m: Model) -> Iterable[tuple[bool, str]]:
     """Which networks can start as a shallower one (nets/identity.py)."""
     few = m.starts_as
@@ -145,10 +164,17 @@ def _teacher_rules(run: Run) -> Iterable[tuple[bool, str]]:
 def _norm_rules(run: Run) -> Iterable[tuple[bool, str]]:
     """What the norms need (nets/norms.py)."""
     m = run.model
+    grouped = m.norm in ("group", "group_ws")
     yield (
-        m.norm in ("group", "group_ws")
+        grouped
+        and m.family != "dense"
         and any(channels % min(8, channels) for channels in (m.width, 2 * m.width, 4 * m.width)),
         f"model.norm={m.norm} has 8 groups: model.width must be 1, 2, 4 or a multiple of 8, got {m.width}",
+    )
+    yield (
+        grouped and m.family == "dense" and (m.width % 8 > 0 or m.growth % 8 > 0),
+        f"model.norm={m.norm} has 8 groups: model.width and model.growth of a DenseNet must be multiples of 8, got "
+        f"{m.width} and {m.growth}",
     )
     yield (
         m.ghost_batch is not None and m.norm != "batch",
@@ -186,7 +212,7 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         k for k in ("shortcut", "shortcut_subsample", "shortcut_pad", "shortcut_scale", "scale_on", "branch_scale")
         if getattr(m, k) != getattr(default, k)
     ]  # fmt: skip
-    yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"
+    yield from _family_rules(run)
     yield (
         m.stride_on != "3x3" and m.block != "bottleneck",
         f"model.stride_on={m.stride_on} needs model.block=bottleneck, got {m.block}; leave it out",

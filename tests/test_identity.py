@@ -24,6 +24,8 @@ FROZEN = {
     "model.starts_as": None,
     "model.norm_momentum": 0.1,
     "model.zero_init_residual": False,
+    "model.long_skips": False,
+    "model.growth": 12,
     "data.crop": "padded",
     "data.size": None,
     "data.resize": None,

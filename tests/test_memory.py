@@ -6,7 +6,7 @@ from torch import nn
 
 from resnet_repro import memory
 from resnet_repro.config import ConfigError
-from resnet_repro.nets import CifarNet
+from resnet_repro.nets import CifarNet, DenseNet
 from resnet_repro.settings import compose
 
 
@@ -20,12 +20,22 @@ def test_the_weights_are_those_of_the_network_and_a_little_less(depth, width, bl
     assert 0.96 * counted < memory.weights(run) <= counted
 
 
+def test_the_weights_of_a_densenet_are_those_of_the_network_and_a_little_less():
+    run = compose(["model=densenet", "model.width=16"])
+    counted = 3 * 4 * sum(p.numel() for p in DenseNet(40, generator=torch.Generator()).parameters())
+    assert 0.96 * counted < memory.weights(run) <= counted
+
+
 @pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize(("depth", "block"), [(8, "basic"), (20, "three_layer")])
+@pytest.mark.parametrize(("depth", "block"), [(8, "basic"), (20, "three_layer"), (22, "dense")])
 def test_the_activations_are_those_that_the_backward_pass_keeps_and_a_little_less(depth, block, norm):
-    settings = [f"model.depth={depth}", f"model.block={block}", f"model.norm={norm}", "optim.batch=32"]
-    run = compose(["task=digits", *settings])
-    net = CifarNet(depth, width=8, in_channels=1, block=block, norm=norm, generator=torch.Generator())
+    settings = [f"model.depth={depth}", f"model.norm={norm}", "optim.batch=32"]
+    if block == "dense":
+        run = compose(["task=digits", "model=densenet", "model.growth=6", *settings])
+        net = DenseNet(depth, width=8, growth=6, in_channels=1, norm=norm, generator=torch.Generator())
+    else:
+        run = compose(["task=digits", f"model.block={block}", *settings])
+        net = CifarNet(depth, width=8, in_channels=1, block=block, norm=norm, generator=torch.Generator())
     weights = {p.data_ptr() for p in net.parameters()}
     kept = {}
 

@@ -38,6 +38,8 @@ SETTINGS = {
     "starts_as": "starting depth",
     "norm_momentum": "momentum of running statistics",
     "zero_init_residual": "branches start at 0",
+    "long_skips": "pooled outputs of all stages to the last layer",
+    "growth": "growth",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
     "weight_decay": "weight decay",
@@ -58,7 +60,7 @@ SETTINGS = {
 """A setting where its name alone does not say it."""
 
 VALUES: dict[str, dict[Any, str]] = {
-    "model": {"plain": "plain net", "resnet": "ResNet"},
+    "model": {"plain": "plain net", "resnet": "ResNet", "densenet": "DenseNet"},
     "split": {"full": "all", "45k": "nine tenths, the rest for selection"},
     "normalize": {"channel": "channel mean and deviation", "pixel_mean": "per-pixel mean", "none": "nothing"},
     "crop": {"padded": "of the padded image", "resized": "of random area and shape, resized"},

@@ -38,6 +38,7 @@ class CifarNet(nn.Module):
     norm_momentum: of the running statistics of batch norm, see `set_momentum`.
     branch_scale: see `make_branch_scale`.
     zero_init_residual: every residual block starts as its shortcut, see `zero_residual_branches`.
+    long_skips: the linear layer takes the pooled outputs of all stages, and not of the last alone.
     init, fan, generator: see `initialize`. Without a generator, PyTorch's global one is drawn from.
     image_size: height and width of the images in pixels. The network takes images of any size; init "he_border" must
         know it.
@@ -71,6 +72,7 @@ class CifarNet(nn.Module):
         fan: str = "fan_out",
         branch_scale: str = "one",
         zero_init_residual: bool = False,
+        long_skips: bool = False,
         image_size: tuple[int, int] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -79,7 +81,8 @@ class CifarNet(nn.Module):
         for name, value in sizes.items():
             check_positive(name, value)
         check_choice("block", block, BLOCKS)
-        shapes = block_shapes(stages(self.family, depth, block), width, block)
+        counts = stages(self.family, depth, block)
+        shapes = block_shapes(counts, width, block)
         # PyTorch's layers draw initial weights of their own; these must not move the global generator.
         with torch.random.fork_rng(devices=[]):
             self.conv = self._first_convolution(norm, in_channels, width)
@@ -90,9 +93,12 @@ class CifarNet(nn.Module):
                 shortcut_subsample=shortcut_subsample, shortcut_pad=shortcut_pad, shortcut_scale=shortcut_scale,
                 scale_on=scale_on, branch_scale=branch_scale, norm=norm, ghost_batch=ghost_batch, activation=activation,
             )  # fmt: skip
-            channels = shapes[-1][1]
-            self.end = make_end(order, norm, channels, ghost_batch, activation)
-            self.linear = nn.Linear(channels, classes)
+            lasts = [sum(counts[: k + 1]) - 1 for k in range(len(counts))] if long_skips else [len(shapes) - 1]
+            self.early_ends = nn.ModuleDict(
+                {str(last): make_end(order, norm, shapes[last][1], ghost_batch, activation) for last in lasts[:-1]}
+            )
+            self.end = make_end(order, norm, shapes[-1][1], ghost_batch, activation)
+            self.linear = nn.Linear(sum(shapes[last][1] for last in lasts), classes)
         set_momentum(self, norm_momentum)
         image = None if image_size is None else (in_channels, *image_size)
         initialize(self, init, fan, generator or torch.default_generator, image)
@@ -110,5 +116,13 @@ class CifarNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits: [N, in_channels, H, W] -> [N, classes], for any H and W."""
-        x = self.end(self.blocks(self.stem(x)))
-        return self.linear(x.mean(dim=(2, 3)))
+        x, pooled = self.stem(x), []
+        if not self.early_ends:
+            x = self.blocks(x)
+        else:
+            for number, block in enumerate(self.blocks):
+                x = block(x)
+                if str(number) in self.early_ends:
+                    pooled.append(self.early_ends[str(number)](x).mean(dim=(2, 3)))
+        pooled.append(self.end(x).mean(dim=(2, 3)))
+        return self.linear(torch.cat(pooled, 1) if len(pooled) > 1 else pooled[0])

@@ -13,7 +13,8 @@ from resnet_repro import records
 from resnet_repro.config import Run, run_id
 from resnet_repro.data import DataSet, Images, drawn
 from resnet_repro.data import load as load_data
-from resnet_repro.nets import NETWORKS, CifarNet
+from resnet_repro.families import FAMILIES
+from resnet_repro.nets import NETWORKS, Network
 from resnet_repro.nets.identity import start_as
 
 
@@ -38,7 +39,7 @@ def data_sets(runs: Sequence[Run]) -> list[DataSet]:
     return [of_run(run) for run in runs]
 
 
-def build(run: Run, images: DataSet) -> CifarNet:
+def build(run: Run, images: DataSet) -> Network:
     """The run's network on the CPU, with initial weights that depend on the seed and not on the arm."""
     net = _make(_arguments(run, images), torch.Generator().manual_seed(run.seed))
     layout = torch.channels_last if run.env.channels_last else torch.contiguous_format
@@ -56,7 +57,7 @@ def keep(run: Run, images: DataSet, net: nn.Module, place: Path) -> str:
     return records.keep_network(place, save(state), _arguments(run, images))
 
 
-def load(place: Path) -> CifarNet:
+def load(place: Path) -> Network:
     """The trained network in a run's folder, in evaluation mode on the CPU. Raises UserError where there is none."""
     from safetensors.torch import load as parse
 
@@ -72,9 +73,11 @@ def _arguments(run: Run, images: DataSet) -> dict[str, Any]:
     return {**asdict(run.model), "classes": images.classes, "in_channels": images.channels, "image_size": size}
 
 
-def _make(arguments: dict[str, Any], generator: torch.Generator) -> CifarNet:
-    rest = {name: value for name, value in arguments.items() if name not in ("family", "depth", "starts_as")}
-    kind, depth, few = NETWORKS[arguments["family"]], arguments["depth"], arguments.get("starts_as")
+def _make(arguments: dict[str, Any], generator: torch.Generator) -> Network:
+    family, depth, few = arguments["family"], arguments["depth"], arguments.get("starts_as")
+    others = ("family", "depth", "starts_as", *FAMILIES[family].without)
+    rest = {name: value for name, value in arguments.items() if name not in others}
+    kind: Any = NETWORKS[family]
     if few is None:
         return kind(depth, **rest, generator=generator)
     shallow = kind(few, **rest, generator=generator)  # first, so that it is the net of that depth and seed

@@ -44,6 +44,13 @@ def test_the_work_is_that_of_the_layers(family, depth, block, stride_on, residua
     assert work(family, depth, **settings, side=side) == counted(net, side)
 
 
+@pytest.mark.parametrize(("depth", "side"), [(13, 8), (22, 9)])
+def test_the_work_of_a_densenet_is_that_of_its_layers(depth, side):
+    net = NETWORKS["dense"](depth, width=5, growth=3)
+    settings = {"block": "basic", "stride_on": "3x3", "residual": True, "shortcut": "A"}
+    assert work("dense", depth, **settings, width=5, growth=3, side=side) == counted(net, side)
+
+
 @pytest.mark.parametrize(
     ("depth", "billions"), [(18, "1.8"), (34, "3.6"), (50, "3.9"), (101, "7.6"), (152, "11.3")]
 )  # the paper's table 1 has 3.8 for 50 layers

@@ -104,7 +104,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 """The files of a figure, with the metadata that would tell the time or the version left out."""
 
 SCREEN = 1920  # pixels across, for a slide
-MODELS = {"plain": "#e07b28", "resnet": "#0b5394"}  # also told apart in gray
+MODELS = {"plain": "#e07b28", "resnet": "#0b5394", "densenet": "#4f8f4f"}  # also told apart in gray
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
 GRAY = "#555555"
 
