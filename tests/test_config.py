@@ -37,10 +37,12 @@ def another(leaf, value):
 # The network's own rules ---------------------------------------------------------------------------------------
 
 
-def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defaults():
-    arguments = inspect.signature(nets.CifarNet).parameters
+@pytest.mark.parametrize("family", ["cifar", "dense"])
+def test_the_model_settings_are_the_arguments_of_the_network_with_the_same_defaults(family):
+    arguments = inspect.signature(nets.NETWORKS[family]).parameters
     given_by_the_data = {"classes", "in_channels", "image_size", "generator"}
-    assert {f.name for f in fields(Model)} - {"family", "starts_as"} == set(arguments) - given_by_the_data
+    not_its = {"family", "starts_as", *families.FAMILIES[family].without}
+    assert {f.name for f in fields(Model)} - not_its == set(arguments) - given_by_the_data
     defaults = {name: p.default for name, p in arguments.items() if p.default is not inspect.Parameter.empty}
     assert {k: v for k, v in asdict(Model()).items() if k in defaults} == {
         k: v for k, v in defaults.items() if k not in given_by_the_data

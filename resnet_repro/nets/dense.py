@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from resnet_repro.families import stages
 from resnet_repro.nets.activations import make_activation
-from resnet_repro.nets.checks import check_choice, check_positive
+from resnet_repro.nets.checks import check_positive
 from resnet_repro.nets.convolutions import make_conv
 from resnet_repro.nets.inits import initialize
 from resnet_repro.nets.noise import draw_keys
@@ -75,7 +75,6 @@ class DenseNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_choice("block", block, ("basic",))
         for name, value in (("width", width), ("growth", growth), ("classes", classes), ("in_channels", in_channels)):
             check_positive(name, value)
         parts = {"norm": norm, "ghost_batch": ghost_batch, "activation": activation}
