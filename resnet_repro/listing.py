@@ -18,6 +18,7 @@ from resnet_repro.jobs.packs import packs
 from resnet_repro.metrics import SHARES
 from resnet_repro.planning import Planned, in_order, seeds_of
 from resnet_repro.power import FOUND, power
+from resnet_repro.probes import PROBES
 from resnet_repro.progress.grid import distinguishing
 
 UNFINISHED = ("running", "interrupted", "crashed", "unmeasured", "missing")
@@ -50,6 +51,27 @@ def plan(planned: Sequence[Planned], costs: Costs, slots: int | None, everything
     print(f"\n{runs_in_words(len(planned))}{side}: {estimate(planned, costs, slots)}")
     if len(left) < len(planned):
         print(f"{len(left)} to train: {estimate(left, costs, slots)}")
+    if probes := measuring(planned):
+        print(probes)
+
+
+def measuring(planned: Sequence[Planned]) -> str:
+    """What the looks of the probes add to the steps of training; empty where there are no steps, or no probes."""
+    trained = [one.run for one in planned if one.run.optim.steps]
+    taken = Counter[str]()
+    for run in trained:
+        for name in run.measure.probes:
+            taken[name] += PROBES[name].cost(run.optim.steps, run.measure.every)
+    if not taken:
+        return ""
+    percent = {name: 100 * cost / sum(run.optim.steps for run in trained) for name, cost in taken.most_common()}
+    single = len(percent) == 1
+    each = ", ".join(name if single else f"{name} {_whole(value)}" for name, value in percent.items())
+    return f"probes add about {_whole(sum(percent.values()))} to the steps ({each})"
+
+
+def _whole(percent: float) -> str:
+    return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
 
 
 def claims(experiment: Experiment, planned: Sequence[Planned]) -> None:

@@ -97,3 +97,18 @@ def test_a_plan_says_how_many_seeds_decide_a_claim_and_how_often_they_find_its_s
     assert rows[1] == ["most-fail", "8", "0.5", "to", "1", "0.4", "43", "%"]  # 0.9 ** 8
     assert rows[2][:7] == ["higher", "8", "0", "to", "∞", "5", "s"]
     assert rows[3] == ["lower", "8", "-∞", "to", "0", "–"]
+
+
+def test_a_plan_says_what_the_looks_of_the_probes_add_to_the_steps(tmp_path):
+    asked = [f"env.runs_dir={tmp_path}", "optim.steps=400", "optim.milestones=[200,300]", "measure.every=100"]
+    spec = experiment.load("tiny")
+    none, two = (planning.plan(spec, [*asked, f"measure.probes=[{names}]"]) for names in ("", "gradients,surface"))
+    assert listing.measuring(none) == ""
+    gradients, surface = (listing.PROBES[name].steps for name in ("gradients", "surface"))
+    shares = 100 * 5 * gradients / 400, 100 * surface / 400  # looks at 0, 100, 200, 300, 400, and at the end alone
+    expected = (
+        f"probes add about {sum(shares):.0f} % to the steps (surface {shares[1]:.0f} %, gradients {shares[0]:.0f} %)"
+    )
+    assert listing.measuring(two) == expected
+    untrained = planning.plan(spec, [*asked[:1], "optim.steps=0", "measure.probes=[gradients]"])
+    assert listing.measuring(untrained) == ""

@@ -21,12 +21,14 @@ class Probe:
 
     name: that of its file, whose function `measure(net, batch)` returns the readings. `net` is a copy of its own, which
     it may change, `batch` a `probes.batch.Batch`. when: out of WHEN. quantities: the metrics of its readings, rows of
-    `metrics.QUANTITIES`.
+    `metrics.QUANTITIES`. steps: as many steps of training take as long as a look, at most (benchmarks/probes.py: of
+    plain and residual nets of 20 and 56 layers on digits).
     """
 
     name: str
     when: tuple[str, ...]
     quantities: tuple[str, ...]
+    steps: int
 
     def measure(self, net: Any, batch: Any) -> list[Reading]:
         """What it measures on a network and a batch."""
@@ -38,14 +40,20 @@ class Probe:
         found = {"start": step == 0, "during": during, "end": ended}
         return any(found[when] for when in self.when)
 
+    def cost(self, steps: int, every: int) -> int:
+        """As many steps as all its looks at a run of so many steps take."""
+        during = every and range(every, steps + 1, every)
+        looks = {0, steps, *(during or ())}
+        return self.steps * sum(self.due(step, every, step == steps) for step in looks)
+
 
 PROBES = {
     probe.name: probe
     for probe in (
-        Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift")),
-        Probe("curvature", WHEN, ("hessian_eigenvalue",)),
-        Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms")),
-        Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts")),
+        Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift"), 35),
+        Probe("curvature", WHEN, ("hessian_eigenvalue",), 110),
+        Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms"), 3),
+        Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts"), 2),
         Probe(
             "lesions",
             ("end",),
@@ -54,18 +62,20 @@ PROBES = {
                 for ending in ("", "_recomputed")
                 for metric in ("error_without_block", "error_without_blocks", "error_shuffled")
             ),
+            110,
         ),
-        Probe("paths", WHEN, ("gradient_norm_path", "gradient_norm_paths")),
-        Probe("responses", WHEN, ("response_std",)),
-        Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images")),
-        Probe("similarity", WHEN, ("output_cosine", "output_rank")),
-        Probe("smoothness", WHEN, ("loss_along_gradient", "gradient_change", "gradient_smoothness")),
+        Probe("paths", WHEN, ("gradient_norm_path", "gradient_norm_paths"), 32),
+        Probe("responses", WHEN, ("response_std",), 2),
+        Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images"), 29),
+        Probe("similarity", WHEN, ("output_cosine", "output_rank"), 2),
+        Probe("smoothness", WHEN, ("loss_along_gradient", "gradient_change", "gradient_smoothness"), 6),
         Probe(
             "surface",
             ("end",),
             ("loss_on_line", "loss_on_plane", "loss_on_line_recomputed", "loss_on_plane_recomputed"),
+            285,
         ),
-        Probe("spectrum", WHEN, ("jacobian_singular_value",)),
+        Probe("spectrum", WHEN, ("jacobian_singular_value",), 7),
     )
 }
 

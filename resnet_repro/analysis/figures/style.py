@@ -181,9 +181,9 @@ def label(column: str, value: Any) -> str:
 
 
 def heading(column: str) -> str:
-    """What stands above the labels of a column whose values do not say what they are."""
+    """What stands above the labels of a column whose values do not say what they are: `λ`, `ghost batch`."""
     head = words.setting(column)
-    return "" if column in ALONE else head if len(head) <= LONGEST_HEADING else column
+    return "" if column in ALONE else head if len(head) <= LONGEST_HEADING else column.replace("_", " ")
 
 
 def short(metrics: Sequence[str]) -> dict[str, str]:
