@@ -5,6 +5,7 @@ import inspect
 import sys
 import types
 from dataclasses import fields
+from importlib.util import find_spec
 
 import pytest
 import pytorch_lightning as pl
@@ -110,8 +111,12 @@ def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_sev
         ("trainer.callbacks=[{_target_: mine.Lost}]", r"trainer\.callbacks: Hydra says: .*mine\.Lost"),
         ("trainer.logger={_target_: mine.Stop}", r"trainer\.logger: mine\.Stop is no .*Logger"),
         ("trainer.callbacks=[{_target_: mine.Stop}]", "ended the training too early: .* at step 8"),
+        pytest.param(
+            "trainer=tensorboard", r"trainer\.logger: .*pip install.*tensorboard",
+            marks=pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed"),
+        ),
     ],
-)
+)  # fmt: skip
 def test_what_would_change_the_training_is_refused(fitted, override, words):
     with pytest.raises(UserError, match=words):
         fitted([override])
