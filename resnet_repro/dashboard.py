@@ -16,10 +16,10 @@ import pandas as pd
 
 from resnet_repro import experiment, planning
 from resnet_repro.analysis import figures, frames
-from resnet_repro.analysis.claims import is_current, read_verdicts
 from resnet_repro.analysis.figures import style
 from resnet_repro.analysis.tables import estimate
 from resnet_repro.analysis.typeset import markdown
+from resnet_repro.analysis.verdicts import is_current, read_verdicts
 from resnet_repro.config import Run, columns
 from resnet_repro.errors import UserError
 from resnet_repro.mirror import RETICENT, project, report, views, workspace

@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from resnet_repro import experiment, project, terminal
-from resnet_repro.analysis.claims import Verdict, decide, is_current, read_verdicts
+from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.verdicts import Verdict, is_current, read_verdicts
 from resnet_repro.collect import TABLES
 from resnet_repro.config import ConfigError
 from resnet_repro.errors import UserError, sentence

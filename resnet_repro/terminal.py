@@ -11,7 +11,7 @@ from typing import Any
 
 from resnet_repro.analysis import tables
 from resnet_repro.analysis.beside import Beside, compare
-from resnet_repro.analysis.claims import Verdict, read_verdicts
+from resnet_repro.analysis.verdicts import Verdict, read_verdicts
 from resnet_repro.experiment import Experiment, ids, load
 from resnet_repro.metrics import QUANTITIES
 from resnet_repro.planning import plan

@@ -9,7 +9,8 @@ import pytest
 from resnet_repro import article as verb
 from resnet_repro import report
 from resnet_repro.analysis import article, citations, frames, tables, typeset
-from resnet_repro.analysis.claims import decide, read_verdicts
+from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.verdicts import read_verdicts
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import load
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from resnet_repro import experiment, planning, records
-from resnet_repro.analysis.claims import read_verdicts
+from resnet_repro.analysis.verdicts import read_verdicts
 from resnet_repro.config import cost
 from resnet_repro.costs import Costs, Source, Timing
 from resnet_repro.metrics import METRICS, SHARES

@@ -7,7 +7,7 @@ import pytest
 
 from resnet_repro import experiment, project, publish, report
 from resnet_repro.analysis import history
-from resnet_repro.analysis.claims import read_verdicts
+from resnet_repro.analysis.verdicts import read_verdicts
 from resnet_repro.collect import write_with_sums
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import load

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro import experiment
 from resnet_repro.analysis import citations, frames, words
 from resnet_repro.analysis.article_tables import differences_table, provenance_table, settings_table
-from resnet_repro.analysis.claims import UNTESTED, VERDICTS, Verdict, read_verdicts
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables import remark
 from resnet_repro.analysis.typeset import escape
+from resnet_repro.analysis.verdicts import UNTESTED, VERDICTS, Verdict, read_verdicts
 from resnet_repro.errors import UserError
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES
 from resnet_repro.stats import exact_interval

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.analysis.claims import Verdict, read_verdicts
+from resnet_repro.analysis.verdicts import Verdict, read_verdicts
 
 ASKED = ("metric", "of", "minus", "region_low", "region_high")
 """What must be equal for two verdicts to answer one question."""

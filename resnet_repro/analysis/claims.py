@@ -3,16 +3,14 @@
 Why this one, and what it holds: docs/statistics.md.
 """
 
-import csv
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis import words
 from resnet_repro.analysis.frames import Measured
+from resnet_repro.analysis.verdicts import UNTESTED, Verdict
 from resnet_repro.experiment import Claim, digest
 from resnet_repro.metrics import ERRORS, QUANTITIES, SHARES, SUMMARIES
 from resnet_repro.power import undecidable
@@ -29,60 +27,6 @@ from resnet_repro.stats import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-VERDICTS = ("supported", "refuted", "inconclusive", "incomplete", "not answerable")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the measurements say of a claim; one row of verdicts.csv.
-
-    estimate, low, high: the median over seeds (or share, or median difference of a run of each side) and its 95 %
-        interval; n: the seeds, of the side that has fewer.
-    why: the reason, where the claim is not answerable.
-    missing: selected runs that were not measured.
-    diverged, stuck, failed: how many runs of the side `of` were, and of the side `minus`; failed_p: the exact test of
-        whether the one fails more often than the other.
-    above: the share of pairs in which the run of `of` has the higher value; p: the exact test of whether there is a
-        difference at all.
-    chosen: the values taken by `best_over`; best_by: the metric that they were chosen by.
-    changes_without: the seeds without any one of which the verdict would be another; or that this is UNTESTED.
-    standing: `registered` where every run knew this claim when it began, else `exploratory`; since: the commits of
-        the code that trained them.
-    """
-
-    claim: str
-    says: str
-    metric: str
-    of: str
-    minus: str
-    chosen: str
-    best_by: str
-    estimate: float
-    low: float
-    high: float
-    n: int
-    region_low: float
-    region_high: float
-    verdict: str
-    why: str
-    missing: int
-    diverged: int
-    stuck: int
-    failed: int
-    diverged_minus: int
-    stuck_minus: int
-    failed_minus: int
-    failed_p: float
-    above: float
-    p: float
-    changes_without: str
-    standing: str
-    since: str
-
-    @property
-    def is_difference(self) -> bool:
-        return bool(self.minus)
 
 
 @dataclass(frozen=True)
@@ -254,9 +198,6 @@ def _place(claim: Claim, estimate: Estimate, values: Sequence[Sequence[float]]) 
     return "supported" if inside else "refuted" if outside else "inconclusive"
 
 
-UNTESTED = "untested"
-
-
 def _changes(claim: Claim, planned: Sequence["pd.DataFrame"], verdict: str) -> str:
     """The seeds without any one of which the verdict would be another; UNTESTED where fewer seeds decide nothing."""
     seeds = [{int(seed) for seed in runs["seed"]} for runs in planned]
@@ -300,17 +241,3 @@ def _chosen(claim: Claim, sides: Sequence[Side]) -> str:
     names = ("of", "minus")[: len(sides)]
     values = [f"{name}: {claim.best_over} {side.chosen}" for name, side in zip(names, sides, strict=True)]
     return "; ".join(values) if claim.best_over else ""
-
-
-def is_current(path: Path) -> bool:
-    """Whether a verdicts.csv is there and was written by this version, and not by one that said other things."""
-    with suppress(FileNotFoundError), open(path, newline="", encoding="utf-8") as file:
-        return next(csv.reader(file), []) == [f.name for f in fields(Verdict)]
-    return False
-
-
-def read_verdicts(path: Path) -> list[Verdict]:
-    """The verdicts of a verdicts.csv; needs no pandas."""
-    kinds: dict[str, Any] = {f.name: f.type for f in fields(Verdict)}
-    with open(path, newline="", encoding="utf-8") as file:
-        return [Verdict(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(file)]

@@ -5,9 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from resnet_repro.analysis.claims import Verdict
 from resnet_repro.analysis.tables.shown import interval
 from resnet_repro.analysis.typeset import Head, markdown
+from resnet_repro.analysis.verdicts import Verdict
 from resnet_repro.records import write_atomically
 
 FILE = "history.csv"

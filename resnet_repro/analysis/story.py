@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro import documents
-from resnet_repro.analysis.claims import UNTESTED, VERDICTS, Verdict
 from resnet_repro.analysis.tables import changes, estimate, region
 from resnet_repro.analysis.typeset import markdown
+from resnet_repro.analysis.verdicts import UNTESTED, VERDICTS, Verdict
 from resnet_repro.experiment import Claim, Experiment
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro import planning, records
-from resnet_repro.analysis import claims, frames
+from resnet_repro.analysis import claims, frames, verdicts
 from resnet_repro.analysis.tables import estimate
 from resnet_repro.collect import row
 from resnet_repro.config import columns
@@ -84,7 +84,7 @@ class Claims:
         return self.decided[claim.id][1]
 
 
-def _leans(v: claims.Verdict) -> str:
+def _leans(v: verdicts.Verdict) -> str:
     """On which side of the region's border the estimate of two seeds or more lies."""
     if v.n < 2 or v.verdict == "not answerable":
         return "inconclusive"

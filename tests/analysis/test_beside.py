@@ -8,7 +8,7 @@ import pytest
 
 from resnet_repro import report
 from resnet_repro.analysis.beside import Pair, compare
-from resnet_repro.analysis.claims import read_verdicts
+from resnet_repro.analysis.verdicts import read_verdicts
 
 NAME = "degradation-digits"
 COMMITTED = report.RESULTS / NAME

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from resnet_repro.analysis import frames
-from resnet_repro.analysis.claims import UNTESTED, decide, is_current, read_verdicts
+from resnet_repro.analysis.claims import decide
+from resnet_repro.analysis.verdicts import UNTESTED, is_current, read_verdicts
 from resnet_repro.experiment import Claim, Experiment, digest
 from resnet_repro.metrics import METRICS
 from resnet_repro.report import render

@@ -7,7 +7,7 @@ import pytest
 
 from resnet_repro import experiment, report
 from resnet_repro.analysis import story
-from resnet_repro.analysis.claims import read_verdicts
+from resnet_repro.analysis.verdicts import read_verdicts
 from resnet_repro.documents import read
 
 NAMES = report.collected(report.RESULTS)

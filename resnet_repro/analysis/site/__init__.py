@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis import figures, page, story, tables
 from resnet_repro.analysis.beside import Beside
-from resnet_repro.analysis.claims import VERDICTS, Verdict
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.history import earlier_table
 from resnet_repro.analysis.site import cards, data
 from resnet_repro.analysis.typeset import Table
+from resnet_repro.analysis.verdicts import VERDICTS, Verdict
 from resnet_repro.experiment import Experiment, Figure, file
 
 if TYPE_CHECKING:

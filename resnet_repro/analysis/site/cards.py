@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.analysis import tables, words
-from resnet_repro.analysis.claims import UNTESTED, Verdict
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.history import of_claim
+from resnet_repro.analysis.verdicts import UNTESTED, Verdict
 from resnet_repro.experiment import Claim
 from resnet_repro.metrics import QUANTITIES, SHARES
 from resnet_repro.power import FOUND, power

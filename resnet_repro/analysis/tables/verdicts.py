@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from resnet_repro.analysis import words
-from resnet_repro.analysis.claims import UNTESTED, Verdict
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.tables.shown import interval, lines, outcomes, single, stacked, without
 from resnet_repro.analysis.typeset import Layout, Table
+from resnet_repro.analysis.verdicts import UNTESTED, Verdict
 from resnet_repro.metrics import SHARES
 
 ESTIMATE = "estimate [95 % interval]"
