@@ -106,7 +106,7 @@ def _family_rules(run: Run) -> Iterable[tuple[bool, str]]:
     yield FAMILIES[m.family].stages(m.depth, m.block) is None, f"model.{wrong_depth(m.family, m.depth, m.block)}"
     idle = [f"{k}={getattr(m, k)}" for k in FAMILIES[m.family].without if getattr(m, k) != getattr(default, k)]
     yield bool(idle), f"model.{idle[0] if idle else ''} says nothing of model.family={m.family}; leave it out"
-    blocks = [name for name in run.measure.probes if name in ("lesions", "paths", "shortcut_gradients")]
+    blocks = [name for name in run.measure.probes if name in ("identity_fit", "lesions", "paths", "shortcut_gradients")]
     yield (
         m.family == "dense" and bool(blocks),
         f"measure.probes={blocks} measures blocks and their shortcuts, which a DenseNet has not; leave it out, or use "

@@ -111,6 +111,7 @@ COUNTS = {
     "zero-init-residual-digits": 2 * 2 * 8,
     "batchnorm-statistics-digits": (2 * 2 + 1) * 8,
     "preactivation-digits": (5 + 2 + 2) * 8,
+    "identity-fit-digits": 2 * 2 * 20,
     "feature-reuse-digits": (1 + 2 + 4 + 1) * 8,
     "preactivation": (5 + 2 * 2) * 8,
     "shortcut-scale-digits": 2 * 9 * 8 + 8 + 6 * 8,

@@ -136,6 +136,11 @@ def _where(points: "pd.DataFrame", x: float) -> float:
     return next(iter(points.loc[points["x"] == x, "value"]), math.nan)
 
 
+def of_four(points: "pd.DataFrame") -> float:
+    """The value at x = 4, before the first step."""
+    return _where(points[points["step"] == 0], 4)
+
+
 def largest_at_start(points: "pd.DataFrame") -> float:
     """The largest value over x, before the first step."""
     return float(points.loc[points["step"] == 0, "value"].max())
@@ -208,6 +213,8 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_slope_end": gradient_slope_end,
     "gradient_factor": factor,
     "shortcut_gradient_factor": factor,
+    "identity_error_of_one": first,
+    "identity_error_of_four": of_four,
     "response_std_end": median_at_end,
     "effective_smoothness": median_of_largest,
     "sharpness": largest_at_end,
