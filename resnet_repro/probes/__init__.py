@@ -53,7 +53,7 @@ PROBES = {
         Probe("covariate_shift", WHEN, ("covariate_shift", "covariate_shift_cosine", "mean_shift"), 35),
         Probe("curvature", WHEN, ("hessian_eigenvalue",), 110),
         Probe("gradients", WHEN, ("gradient_norm_output", "gradient_norm_weight", "output_rms"), 3),
-        Probe("identity_fit", ("start", "end"), ("identity_error",), 300),
+        Probe("identity_fit", ("start", "end"), ("identity_error",), 116),
         Probe("shortcut_gradients", WHEN, ("gradient_norm_block", "gradient_norm_shortcuts"), 2),
         Probe(
             "lesions",
