@@ -181,12 +181,13 @@ def test_hostile_words_are_words(visit, page):
         assert EVIL.replace("\u2028", " ") in tab.inner_text("main").replace("\u2028", " ")
 
 
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_fits_a_phone_and_axe_finds_nothing_in_light_and_dark(visit, page, results):
+def test_a_page_fits_a_phone_and_a_desktop_and_axe_finds_nothing_in_light_and_dark(visit, page, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for scheme in ("light", "dark"):
-        tab = visit(PAGES[page], viewport={"width": 390, "height": 800}, color_scheme=scheme)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        tab = visit(PAGES[page], viewport={"width": width, "height": 800}, color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
         # Without preload axe does not ask for the sheets anew, which a page from disk may not.
         found = axe.run(tab, options={"preload": False}).response["violations"]
         assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
