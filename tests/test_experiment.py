@@ -100,6 +100,7 @@ COUNTS = {
     "zero-init-residual-cifar-short": 2 * 2 * 6,
     "feature-reuse-cifar-short": (2 + 2 + 1 + 1) * 6,
     "initialization-cifar-short": 4 * 6,
+    "steps-cifar-short": (2 + 2 + 1) * 6,
     "without-norm-cifar-short": (1 + 1 + 2) * 6,
     "batchnorm-statistics-cifar-short": (2 + 1) * 6,
     "degradation-jpeg": 2 * 4 * 8 + 2 * 1 * 8,
