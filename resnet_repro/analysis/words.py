@@ -38,7 +38,7 @@ SETTINGS = {
     "starts_as": "starting depth",
     "norm_momentum": "momentum of running statistics",
     "zero_init_residual": "branches start at 0",
-    "long_skips": "pooled outputs of all stages to the last layer",
+    "long_skips": "long skips",
     "growth": "growth",
     "lr": "learning rate",
     "nesterov": "Nesterov momentum",
