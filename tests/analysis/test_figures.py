@@ -131,7 +131,7 @@ def test_a_setting_without_a_value_is_a_value_like_others(measure, tmp_path):
     assert list(means.itertuples(index=False, name=None)) == [(None, 5), (64, 9)]
     figures.render(figure, measured, tmp_path)
     drawing = (tmp_path / "f.svg").read_text()
-    assert all(f"<!-- {words} -->" in drawing for words in ("ghost_batch", "off", "64"))
+    assert all(f"<!-- {words} -->" in drawing for words in ("ghost batch", "off", "64"))
     with pytest.raises(ValueError, match="would average over ghost_batch"):
         figures.numbers(Figure("f", "error_by_depth", ["test_error"]), measured)
 
