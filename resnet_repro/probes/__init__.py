@@ -42,8 +42,7 @@ class Probe:
 
     def cost(self, steps: int, every: int) -> int:
         """As many steps as all its looks at a run of so many steps take."""
-        during = every and range(every, steps + 1, every)
-        looks = {0, steps, *(during or ())}
+        looks = {0, steps, *(range(every, steps + 1, every) if every else ())}
         return self.steps * sum(self.due(step, every, step == steps) for step in looks)
 
 

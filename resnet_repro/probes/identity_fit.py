@@ -57,12 +57,16 @@ def _error(blocks: list[nn.Module], given: Tensor, rate: float, clip: float | No
     learning = copy.deepcopy(nn.Sequential(*blocks)).train()
     optimizer = torch.optim.SGD(learning.parameters(), lr=rate, momentum=0.9)
     scale = given.square().sum()
+
+    def loss() -> Tensor:
+        return (learning(given) - given).square().sum() / scale
+
     for _ in range(STEPS):
         optimizer.zero_grad()
-        ((learning(given) - given).square().sum() / scale).backward()
+        loss().backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(learning.parameters(), clip)
         optimizer.step()
     with torch.no_grad():
-        error = ((learning(given) - given).square().sum() / scale).sqrt().item()
+        error = loss().sqrt().item()
     return error if math.isfinite(error) else math.inf

@@ -45,7 +45,7 @@ def test_the_input_comes_from_the_block_before_where_the_first_one_changes_the_s
 
 
 def test_a_step_is_that_of_plain_descent_on_the_relative_square(monkeypatch):
-    """Of one linear layer by hand: F(x) = relu(W x + x) with 1 x 1 maps is not needed, a scale is enough."""
+    """By hand, of F(x) = w x."""
     monkeypatch.setattr(identity_fit, "STEPS", 1)
     scale = torch.nn.Conv2d(1, 1, 1, bias=False)
     torch.nn.init.constant_(scale.weight, 0.5)
