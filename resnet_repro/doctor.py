@@ -147,6 +147,7 @@ def _cases(device: str) -> list[numerics.Case]:
     nets += [small | {"block": "one_layer"}, small | {"depth": 11, "block": "three_layer"}]
     nets += [small | {"branch_scale": scale} for scale in choices(Model, "branch_scale")]
     cases = [numerics.Case(net, channels_last=layout, device=device) for net in nets for layout in (True, False)]
+    cases += [numerics.Case(small | {"depth": 10, "growth": 4}, "dense", device=device)]
     large: list[dict[str, Any]] = [{"depth": 18, "width": 8}, {"depth": 50, "width": 4, "block": "bottleneck"}]
     cases += [numerics.Case(net, "imagenet", 64, 32, device=device) for net in large]
     return [*cases, numerics.Case({"depth": 8}, size=32, device=device)]

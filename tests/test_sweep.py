@@ -394,7 +394,7 @@ def completed(line, folder):
 
 
 def test_bash_completes_groups_keys_and_launchers(tmp_path):
-    assert completed("resnet-train model=", tmp_path) == ["model=plain", "model=resnet"]
+    assert completed("resnet-train model=", tmp_path) == ["model=densenet", "model=plain", "model=resnet"]
     assert "optim.weight_decay=" in completed("resnet-train optim.", tmp_path)
     assert "hydra/launcher=local" in completed("resnet-train hydra/launcher=", tmp_path)
 

@@ -101,13 +101,15 @@ def test_layout_and_precision_of_the_map_stay():
         torch.testing.assert_close(y.float(), noise()(x), rtol=0, atol=0.05 if precision == torch.bfloat16 else 1e-6)
 
 
+BOTTLENECKS = {"block": "bottleneck", "shortcut": "C"}
+SMALL = {"cifar": {"depth": 11, **BOTTLENECKS}, "imagenet": {"depth": 50, **BOTTLENECKS}, "dense": {"depth": 10}}
+
+
 @pytest.mark.parametrize("family", NETWORKS)
 def test_noise_stands_behind_every_norm_and_adds_nothing_to_train(family):
-    depth = {"cifar": 11, "imagenet": 50}[family]
-    settings = {"width": 4, "block": "bottleneck", "shortcut": "C"}
     for norm in ("batch", "none"):
-        plain = NETWORKS[family](depth, **settings, norm=norm, generator=seeded())
-        noisy = NETWORKS[family](depth, **settings, norm=f"{norm}_noisy", generator=seeded())
+        plain = NETWORKS[family](**SMALL[family], width=4, norm=norm, generator=seeded())
+        noisy = NETWORKS[family](**SMALL[family], width=4, norm=f"{norm}_noisy", generator=seeded())
         assert all(torch.equal(value, noisy.state_dict()[name]) for name, value in plain.state_dict().items())
         assert [name for name, _ in noisy.named_parameters()] == [name for name, _ in plain.named_parameters()]
         layers = [m for m in noisy.modules() if isinstance(m, Noise)]

@@ -138,11 +138,17 @@ def test_a_convolution_with_standardised_weights_is_torchs_own_with_weights_of_m
 
 @pytest.mark.parametrize("family", NETWORKS)
 def test_with_group_ws_every_convolution_of_a_network_has_standardised_weights(family):
-    depth = {"cifar": 11, "imagenet": 50}[family]
-    for block, order in (("bottleneck", "original"), ("bottleneck", "full_preactivation")):
-        net = NETWORKS[family](depth, width=2, block=block, order=order, shortcut="C", norm="group_ws")
+    bottlenecks, orders = {"block": "bottleneck", "shortcut": "C"}, ("original", "full_preactivation")
+    # the settings of small networks, and their convolutions: one less than layers, and the projections
+    small = {
+        "cifar": [({"depth": 11, **bottlenecks, "order": order}, 10 + 3) for order in orders],
+        "imagenet": [({"depth": 50, **bottlenecks, "order": order}, 49 + 16) for order in orders],
+        "dense": [({"depth": 10, "growth": 8}, 9)],
+    }
+    for settings, count in small[family]:
+        net = NETWORKS[family](**settings, width=8, norm="group_ws")
         convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-        assert len(convolutions) > depth  # with projections
+        assert len(convolutions) == count
         assert {type(m) for m in convolutions} == {StandardizedConv2d}
 
 
