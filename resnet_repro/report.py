@@ -86,6 +86,7 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
 def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
     from resnet_repro.analysis import beside, figures, frames, history, page, site, tables, typeset
+    from resnet_repro.analysis.reasons import reason
 
     e = experiment.load(name)
     measured = frames.load(e, folder)
@@ -100,7 +101,10 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     ours = committed(name, folder.parent)
     pairs = None if ours is None else beside.compare(verdicts, folder, ours)
     earlier = history.earlier(folder)
-    text = page.experiment_page(measured, shown, captions, history.section(earlier, verdicts), pairs)
+    said = [f"Claim {i} is {v.verdict}: {why}" for i, v in enumerate(verdicts, 1) if (why := reason(name, v))]
+    text = page.experiment_page(
+        measured, shown, captions, reasons=said, earlier=history.section(earlier, verdicts), beside=pairs
+    )
     pages = {
         "README.md": text,
         **site.of_experiment(measured, verdicts, shown, captions, earlier=earlier, beside=pairs),

@@ -34,7 +34,7 @@ def test_the_readme_shows_committed_verdicts_of_the_default_experiment_as_they_a
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "results").glob("*/verdicts.csv")))
 def test_the_readme_counts_the_verdicts_of_each_experiment(name):
     command = "make sweep" if name == "degradation-digits" else f"make sweep EXP={name}"
-    (said,) = re.findall(rf"`{command}`: ([^|]*) \|", README)
+    (said,) = re.findall(rf"`{command}`: \[([^]]*)\]\(results/{name}/README.md\) \|", README)
     verdicts = Counter(verdict["verdict"] for verdict in committed(name))
     said = re.sub(r" of \d+( claims)?", "", said)
     assert {verdict: int(count) for count, verdict in re.findall(r"(\d+) (not answerable|\w+)", said)} == verdicts

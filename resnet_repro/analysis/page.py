@@ -32,12 +32,15 @@ def experiment_page(
     measured: Measured,
     tables: Sequence[Table],
     captions: Mapping[str, str],
+    *,
+    reasons: Sequence[str] = (),
     earlier: Sequence[str] = (),
     beside: Beside | None = None,
 ) -> str:
     """The page of one experiment: question, verdicts, figures, further tables, provenance.
 
-    tables: the verdicts first. captions: of each figure by its name. earlier: the parts on earlier measurements.
+    tables: the verdicts first. captions: of each figure by its name. reasons: why claims were not supported,
+    a paragraph each. earlier: the parts on earlier measurements.
     beside: what is committed, on the page of what was measured elsewhere.
     """
     e = measured.experiment
@@ -48,9 +51,10 @@ def experiment_page(
             f"**{e.question}**",
             f"Data set: {measured.data}. Source: {e.source}.",
             count(measured),
-            f"Made from `data/` by `python -m resnet_repro.report {e.id}`. To explore in a browser: "
-            "[report.html](report.html).",
+            f"Measured by `make sweep EXP={e.id}`, made from `data/` by `python -m resnet_repro.report {e.id}`. "
+            "To explore in a browser: [report.html](report.html).",
             *_section(verdicts),
+            *reasons,
             _glossary(e),
             *([_beside(beside)] if beside else []),
             *(_figure(measured, name, caption) for name, caption in captions.items()),

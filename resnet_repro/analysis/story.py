@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro import documents
+from resnet_repro.analysis.reasons import reason
 from resnet_repro.analysis.tables import changes, estimate, region
 from resnet_repro.analysis.typeset import markdown
 from resnet_repro.analysis.verdicts import UNTESTED, VERDICTS, Verdict
@@ -39,6 +40,7 @@ def overview(verdicts: Decided, experiments: Mapping[str, Experiment]) -> str:
             e = experiments[name]
             parts.append(f"### [{name}]({name}/README.md): {e.question}")
             parts.append(_table(verdicts[name], e))
+            parts += [f"**{v.verdict}**: *{v.says}* {why}" for v in verdicts[name] if (why := reason(name, v))]
     parts += ["To explore in a browser: [site/index.html](site/index.html)."]
     return "\n\n".join([*parts, "Made by `python -m resnet_repro.report`."]) + "\n"
 

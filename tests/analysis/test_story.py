@@ -7,6 +7,7 @@ import pytest
 
 from resnet_repro import experiment, report
 from resnet_repro.analysis import story
+from resnet_repro.analysis.reasons import REASONS, reason
 from resnet_repro.analysis.verdicts import read_verdicts
 from resnet_repro.documents import read
 
@@ -39,6 +40,25 @@ def test_the_overview_says_of_each_claim_what_it_rests_on():
     paper = next(c.paper for c in EXPERIMENTS["degradation-digits"].claims if c.id == v.claim)
     assert cells[4:] == ["supported, exploratory", "not supported without seed 103", paper]
     assert paper
+
+
+def test_every_refuted_claim_says_why_while_it_is_refuted():
+    refuted = [(name, v) for name, decided in DECIDED.items() for v in decided if v.verdict == "refuted"]
+    assert refuted
+    shown = story.overview(DECIDED, EXPERIMENTS)
+    for name, v in refuted:
+        page = (report.RESULTS / name / "README.md").read_text(encoding="utf-8")
+        assert f"**refuted**: *{v.says}* {reason(name, v)}" in shown
+        assert f"is refuted: {reason(name, v)}" in page
+        assert len(reason(name, v)) > 50
+        assert reason(name, replace(v, verdict="supported")) == ""
+
+
+def test_every_reason_is_of_a_claim_that_is_measured_and_has_that_verdict():
+    for name, known in read(REASONS).items():
+        v = story.found(DECIDED, name)
+        assert v is not None, name
+        assert v.verdict == known["verdict"] != "supported", name
 
 
 def test_what_the_paper_found_is_no_part_of_what_was_registered():

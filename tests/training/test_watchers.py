@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import struct
 import sys
 import types
 from dataclasses import fields
@@ -11,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from tensorboardX.proto.event_pb2 import Event
 
 from resnet_repro import records, rules
 from resnet_repro.config import ConfigError, Trainer, run_id
@@ -89,15 +91,30 @@ def test_a_callback_sees_the_points_of_the_curves_and_changes_no_bit(fitted):
     assert all(torch.equal(value, ours[name]) for name, value in watched.net.state_dict().items())
 
 
-def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted):
-    logger = "trainer=csv"
-    states = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
-    path = states[0].place / "lightning_logs" / "version_0" / "metrics.csv"
-    found = {}
-    for row in csv.DictReader(path.read_text().splitlines()):
+def of_csv(folder):
+    for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines()):
         for name in row.keys() - {"step"}:
             if row[name]:
-                found.setdefault(name, {})[int(row["step"])] = float(row[name])
+                yield int(row["step"]), name, float(row[name])
+
+
+def of_tensorboard(folder):
+    """Each record of an event file: 8 bytes of length, 4 of a checksum, an Event, 4 of a checksum."""
+    content = next(folder.glob("events.*")).read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = Event.FromString(content[12 : 12 + length])
+        for value in event.summary.value:
+            yield event.step, value.tag, value.simple_value
+        content = content[12 + length + 4 :]
+
+
+@pytest.mark.parametrize(("logger", "read"), [("trainer=csv", of_csv), ("trainer=tensorboard", of_tensorboard)])
+def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_several(fitted, logger, read):
+    states = fitted([logger], [logger, "seed=1", "probes.curve_every=12"])
+    found = {}
+    for step, name, value in read(states[0].place / "lightning_logs" / "version_0"):
+        found.setdefault(name, {})[step] = value
     for state in states:
         for metric in ("train_loss", "train_error_running", "lr", "test_error"):
             expected = {step: point[metric] for step, point in points(state).items() if metric in point}
@@ -112,8 +129,8 @@ def test_a_logger_is_handed_the_points_at_their_steps_by_run_where_there_are_sev
         ("trainer.logger={_target_: mine.Stop}", r"trainer\.logger: mine\.Stop is no .*Logger"),
         ("trainer.callbacks=[{_target_: mine.Stop}]", "ended the training too early: .* at step 8"),
         pytest.param(
-            "trainer=tensorboard", r"trainer\.logger: .*pip install.*tensorboard",
-            marks=pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed"),
+            "trainer.logger={_target_: pytorch_lightning.loggers.CometLogger}", r"trainer\.logger: .*pip install",
+            marks=pytest.mark.skipif(find_spec("comet_ml") is not None, reason="Comet is installed"),
         ),
     ],
 )  # fmt: skip
