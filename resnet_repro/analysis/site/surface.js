@@ -5,9 +5,10 @@
   const { element, select, value, sorted, number, round, load } = site;
   const place = document.getElementById("turner");
   const id = place.dataset.experiment;
-  const FINE = 4; // parts that each side of a measured square is drawn in
-  const MARGIN = { left: 52, right: 12, top: 8, bottom: 44 }; // of a map
+  const FINE = 3; // parts that each side of a measured square is drawn in
+  const MARGIN = { left: 60, right: 12, top: 8, bottom: 44 }; // of a map
   const RISE = 1.15; // from the lowest value to the highest, where the plane is 2 wide
+  const MESH = "rgb(255 255 255 / .25)"; // of the lines through what was measured
   const START = { turn: -0.62, tilt: 0.72 };
   // As in the figures: light is low, dark is high, which a print in gray keeps (viridis).
   const COLOURS = ["#fde725", "#bddf26", "#7ad151", "#44bf70", "#22a884", "#21918c", "#2a788e", "#355f8d", "#414487", "#482475", "#440154"]
@@ -28,7 +29,7 @@
     const of = (setting, i) => String(value(runs.settings[setting], i));
     const words = (setting, v) => (["model", "norm"].includes(setting) ? v : `${runs.words[setting]} ${v}`);
     const name = (run) => runs.by.map((s) => words(s, of(s, run))).join(", ") || "all";
-    const state = { metric: Object.keys(surfaces)[0], scale: "", step: "", picked: [{}, {}], at: null, ...START };
+    const state = { metric: Object.keys(surfaces)[0], scale: "", cut: "", step: "", picked: [{}, {}], at: null, ...START };
     const controls = element("div", { class: "controls" });
     const bar = element("div", { class: "colours" });
     const readout = element("output", { class: "readout", "aria-live": "polite" }, HELP);
@@ -52,10 +53,12 @@
       const steps = sorted(metric.surfaces.map(([, , step]) => String(step)));
       if (!steps.includes(state.step)) state.step = steps[steps.length - 1];
       state.scale ||= metric.scale;
+      if (!cuts().map(String).includes(state.cut)) state.cut = "";
       const set = (key) => (v) => { state[key] = v; choose(); refocus(controls, key); };
       controls.replaceChildren(
-        marked("metric", select("quantity", Object.keys(surfaces).map((m) => [m, surfaces[m].label]), state.metric, (v) => { state.scale = ""; set("metric")(v); })),
+        marked("metric", select("quantity", Object.keys(surfaces).map((m) => [m, surfaces[m].label]), state.metric, (v) => { state.scale = state.cut = ""; set("metric")(v); })),
         marked("scale", select("height", [["log", "logarithmic"], ["linear", "linear"]], state.scale, set("scale"))),
+        marked("cut", select("cut at", [["", "no value"], ...cuts().map((v) => [String(v), number(v)])], state.cut, set("cut"))),
         ...(steps.length > 1 ? [marked("step", select("after step", steps.map((s) => [s, s]), state.step, set("step")))] : []),
       );
       const cells = [...new Set(there().map(([run]) => name(run)))];
@@ -63,6 +66,14 @@
       const first = [last("plain net") || cells[0], last("ResNet") || cells[cells.length - 1]];
       panels.forEach((panel, k) => pick(panel, k, cells, first[k]));
       draw();
+    }
+
+    // Powers of ten at which to cut: what is higher is drawn as a plateau, so that more is seen of the lower part, which
+    // every run keeps.
+    function cuts() {
+      const ends = there().map(([, , , values]) => values.filter((v) => v !== null)).filter((v) => v.length).map((v) => [Math.min(...v), Math.max(...v)]);
+      const [low, high] = [Math.max(...ends.map(([v]) => v)), Math.max(...ends.map(([, v]) => v))];
+      return Array.from({ length: 25 }, (_, k) => Number(`1e${k - 12}`)).filter((v) => low < v && v < high).slice(0, 5);
     }
 
     function pick(panel, k, cells, first) {
@@ -86,17 +97,18 @@
     // What is drawn of it ----------------------------------------------------------------------------------------
 
     const to = (v) => (v === null || (state.scale === "log" && v <= 0) ? NaN : state.scale === "log" ? Math.log10(v) : v);
+    const cut = (v) => Math.min(to(v), state.cut ? to(Number(state.cut)) : Infinity);
     let low, high, levels; // of both panels, on the scale
 
     function draw() {
       const metric = surfaces[state.metric];
       for (const panel of panels) {
         const width = panel.x.length;
-        const rows = panel.y.map((_, j) => finer(panel.values.slice(j * width, (j + 1) * width).map(to)));
+        const rows = panel.y.map((_, j) => finer(panel.values.slice(j * width, (j + 1) * width).map(cut)));
         panel.fine = across(across(rows).map(finer));
         panel.known = panel.values.filter((v) => !Number.isNaN(to(v)));
       }
-      const every = panels.flatMap((panel) => panel.known.map(to));
+      const every = panels.flatMap((panel) => panel.known.map(cut));
       [low, high] = every.length ? [Math.min(...every), Math.max(...every)] : [0, 1];
       if (low === high) { low -= 0.5; high += 0.5; }
       levels = contours();
@@ -104,14 +116,15 @@
         panel.lines = crossings(panel.fine);
         const [middle, gone] = [at(panel, panel.x.indexOf(0), panel.y.indexOf(0)), panel.values.length - panel.known.length];
         const range = panel.known.length ? `from ${number(Math.min(...panel.known))} to ${number(Math.max(...panel.known))}` : "nothing to draw";
-        const about = `${metric.label}, ${panel.name}: ${range}${middle === undefined ? "" : `, ${said(middle)} at 0, 0`}, ${state.scale === "log" ? "logarithmic" : "linear"}`;
+        const about = `${metric.label}, ${panel.name}: ${range}${middle === undefined ? "" : `, ${said(middle)} at 0, 0`}, ${state.scale === "log" ? "logarithmic" : "linear"}${state.cut ? `, cut at ${number(Number(state.cut))}` : ""}`;
         panel.surface.setAttribute("aria-label", `Surface of ${about}. Arrow keys turn it, 0 turns it back.`);
         panel.map.setAttribute("aria-label", `Map of ${about}. Arrow keys walk over it.`);
         panel.missing.textContent = gone ? `${gone} of ${panel.values.length} values have no place here (not finite${state.scale === "log" ? ", or not above 0" : ""}): a hole in the surface, × on the map.` : "";
       }
       colourBar(metric);
       tables.replaceChildren(...panels.map((panel) => table(panel, metric)));
-      if (state.at) state.at = panels.some((panel) => at(panel, ...state.at) !== undefined) ? state.at : null;
+      if (state.at && panels.some((panel) => at(panel, ...state.at) !== undefined)) look(...state.at);
+      else { state.at = null; readout.textContent = HELP; }
       paint();
     }
 
@@ -138,7 +151,7 @@
     // Powers of ten and three times them while these are few; round numbers on a linear scale.
     function contours() {
       if (state.scale === "linear") return round(low, high, 10).filter((v) => v > low && v < high);
-      const tens = Math.ceil((high - low) / 10), found = [];
+      const tens = Math.ceil((high - low) / 12), found = [];
       for (let e = Math.floor(low); e <= high; e++) if (e % tens === 0) found.push(e, ...(high - low < 5 ? [e + Math.log10(3)] : []));
       return found.filter((t) => t > low && t < high);
     }
@@ -160,10 +173,10 @@
       }));
     }
 
-    function colour(t, light = 1) {
+    function shade(t, light = 1) {
       const where = Math.min(Math.max((t - low) / (high - low), 0), 1) * (COLOURS.length - 1);
-      const [i, part] = [Math.min(Math.floor(where), COLOURS.length - 2), where - Math.min(Math.floor(where), COLOURS.length - 2)];
-      return `rgb(${COLOURS[i].map((c, k) => Math.round(light * (c + part * (COLOURS[i + 1][k] - c)))).join(" ")})`;
+      const i = Math.min(Math.floor(where), COLOURS.length - 2), part = where - i;
+      return COLOURS[i].map((c, k) => Math.round(light * (c + part * (COLOURS[i + 1][k] - c))));
     }
 
     const contourColour = (level) => (level > (low + high) / 2 ? "rgb(255 255 255 / .75)" : "rgb(0 0 0 / .75)");
@@ -191,9 +204,14 @@
       return { pen, width, height, ink: style.getPropertyValue("--ink"), quiet: style.getPropertyValue("--quiet"), line: style.getPropertyValue("--line"), paper: style.getPropertyValue("--paper") };
     }
 
-    let waiting = 0;
-    function paint() {
-      waiting ||= requestAnimationFrame(() => { waiting = 0; for (const panel of panels) { paintSurface(panel); paintMap(panel); } });
+    let waiting = 0, stale = false;
+    function paint(maps = true) {
+      stale ||= maps;
+      waiting ||= requestAnimationFrame(() => {
+        for (const panel of panels) { paintSurface(panel); if (stale) paintMap(panel); }
+        waiting = 0;
+        stale = false;
+      });
     }
 
     function path(pen, points) {
@@ -207,6 +225,16 @@
       pen.stroke();
     }
 
+    // [from, to, style]: as few strokes as there are styles.
+    function segments(pen, lines) {
+      for (const style of new Set(lines.map((line) => line[2]))) {
+        pen.beginPath();
+        for (const [from, to] of lines.filter((line) => line[2] === style)) { pen.moveTo(...from); pen.lineTo(...to); }
+        Object.assign(pen, { strokeStyle: style, lineWidth: style === MESH ? 0.7 : 1.2 });
+        pen.stroke();
+      }
+    }
+
     function text(pen, said, x, y, style, align = "center") {
       Object.assign(pen, { fillStyle: style, textAlign: align, textBaseline: "middle" });
       pen.fillText(said, x, y);
@@ -214,7 +242,7 @@
 
     function paintSurface(panel) {
       const { pen, width, height, ink, quiet, line } = sheet(panel.surface, 0.86);
-      const { fine, lines } = panel, [columns, rows] = [fine[0].length - 1, fine.length - 1];
+      const { fine, lines: crossed } = panel, [columns, rows] = [fine[0].length - 1, fine.length - 1];
       const [sin, cos, up, flat] = [Math.sin(state.turn), Math.cos(state.turn), Math.cos(state.tilt), Math.sin(state.tilt)];
       const size = width / 3.5;
       const flatTo = (x, y, z) => [
@@ -225,27 +253,38 @@
       const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
       stroke(pen, [...corners, corners[0]].map(([x, y]) => flatTo(x, y, 0)), line, 1);
       const [far, across] = [sin > 0, cos > 0]; // whether a larger x, a larger y is farther away
+      // From the back to the front, strip after strip. The lines of a strip follow when the next one has been filled,
+      // which would cover half of their width; where the surface is seen from below they would shine through.
+      let late = [];
       for (let a = 0; a < columns; a++) {
+        const [soon, later] = [[], []];
         for (let b = 0; b < rows; b++) {
           const [i, j] = [far ? columns - 1 - a : a, across ? rows - 1 - b : b];
           const t = [fine[j][i], fine[j][i + 1], fine[j + 1][i + 1], fine[j + 1][i]];
           if (t.some(Number.isNaN)) continue;
           const p = [project(i, j, t[0]), project(i + 1, j, t[1]), project(i + 1, j + 1, t[2]), project(i, j + 1, t[3])];
-          // Light from the upper left of the reader; what is seen from below lies in the shade.
-          const [dx, dy] = [(t[1] + t[2] - t[0] - t[3]), (t[2] + t[3] - t[0] - t[1])].map((d, k) => d * RISE / (high - low) / 4 * [columns, rows][k]);
+          // Light from the upper left of the reader.
+          const [dx, dy] = [t[1] + t[2] - t[0] - t[3], t[2] + t[3] - t[0] - t[1]].map((d, k) => d * RISE / (high - low) / 4 * [columns, rows][k]);
           const facing = (-dx * (-0.5 * cos + 0.3 * sin) - dy * (0.5 * sin + 0.3 * cos) + 0.8) / Math.hypot(dx, dy, 1) / 0.99;
           const below = (p[2][0] - p[0][0]) * (p[3][1] - p[1][1]) - (p[2][1] - p[0][1]) * (p[3][0] - p[1][0]) > 0;
-          const fill = colour((t[0] + t[1] + t[2] + t[3]) / 4, Math.min(1.12, 0.62 + 0.5 * Math.max(0, facing)) * (below ? 0.72 : 1));
+          const fill = `rgb(${shade((t[0] + t[1] + t[2] + t[3]) / 4, Math.min(1.12, 0.62 + 0.5 * Math.max(0, facing)) * (below ? 0.72 : 1))})`;
           path(pen, p);
           pen.closePath();
-          Object.assign(pen, { fillStyle: fill, strokeStyle: fill, lineWidth: 0.8 });
+          Object.assign(pen, { fillStyle: fill, strokeStyle: fill, lineWidth: 0.8 }); // the stroke hides the seams
           pen.fill();
           pen.stroke();
-          if (i % FINE === 0) stroke(pen, [p[0], p[3]], "rgb(255 255 255 / .22)", 0.7);
-          if (j % FINE === 0) stroke(pen, [p[0], p[1]], "rgb(255 255 255 / .22)", 0.7);
-          for (const [i0, j0, i1, j1, level] of lines[j][i]) stroke(pen, [project(i0, j0, level), project(i1, j1, level)], contourColour(level), 1.1);
+          const lines = below ? soon : later;
+          if (i % FINE === 0) lines.push([p[0], p[3], MESH]);
+          if (j % FINE === 0) lines.push([p[0], p[1], MESH]);
+          if (i === columns - 1) lines.push([p[1], p[2], MESH]);
+          if (j === rows - 1) lines.push([p[3], p[2], MESH]);
+          for (const [i0, j0, i1, j1, level] of crossed[j][i]) lines.push([project(i0, j0, level), project(i1, j1, level), contourColour(level)]);
         }
+        segments(pen, late);
+        segments(pen, soon);
+        late = later;
       }
+      segments(pen, late);
       const [left] = corners.map(([x, y]) => [x, y, flatTo(x, y, 0)]).sort((a, b) => a[2][0] - b[2][0]);
       stroke(pen, [left[2], flatTo(left[0], left[1], RISE)], quiet, 1);
       let free = Infinity;
@@ -300,15 +339,19 @@
       const { pen, width, height, ink, quiet } = sheet(panel.map, 0.82);
       const { fine, lines, x, y } = panel, metric = surfaces[state.metric];
       const spot = mapped(panel, width, height);
-      lines.forEach((row, j) => row.forEach((_, i) => {
-        const t = (fine[j][i] + fine[j][i + 1] + fine[j + 1][i + 1] + fine[j + 1][i]) / 4;
-        if (Number.isNaN(t)) return;
-        const [[x0, y0], [x1, y1]] = [spot(i, j + 1), spot(i + 1, j)];
-        pen.fillStyle = colour(t);
-        pen.fillRect(x0, y0, x1 - x0 + 0.6, y1 - y0 + 0.6);
-      }));
-      for (const [i0, j0, i1, j1, level] of lines.flat(2)) stroke(pen, [spot(i0, j0), spot(i1, j1)], contourColour(level), 1.1);
-      const [[x0, y1], [x1, y0]] = [spot(0, 0), spot(fine[0].length - 1, fine.length - 1)];
+      const [columns, rows] = [fine[0].length, fine.length];
+      const [[x0, y1], [x1, y0]] = [spot(0, 0), spot(columns - 1, rows - 1)];
+      const small = new OffscreenCanvas(columns, rows), picture = new ImageData(columns, rows);
+      fine.toReversed().flat().forEach((t, k) => { if (!Number.isNaN(t)) picture.data.set([...shade(t), 255], 4 * k); });
+      small.getContext("2d").putImageData(picture, 0, 0);
+      const [wide, tall] = [(x1 - x0) / (columns - 1), (y1 - y0) / (rows - 1)]; // of a pixel, whose middle is where the value is
+      pen.save();
+      pen.beginPath();
+      pen.rect(x0, y0, x1 - x0, y1 - y0);
+      pen.clip();
+      pen.drawImage(small, x0 - wide / 2, y0 - tall / 2, wide * columns, tall * rows);
+      segments(pen, lines.flat(2).map(([i0, j0, i1, j1, level]) => [spot(i0, j0), spot(i1, j1), contourColour(level)]));
+      pen.restore();
       stroke(pen, [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]], quiet, 1);
       const few = (v) => [0, (v.length - 1) / 4, (v.length - 1) / 2, (v.length - 1) * 3 / 4, v.length - 1].filter(Number.isInteger);
       for (const i of few(x)) text(pen, number(x[i]), spot(i * FINE, 0)[0], y1 + 14, ink);
@@ -329,16 +372,16 @@
     }
 
     function colourBar(metric) {
-      const parts = Array.from({ length: 100 }, (_, k) => element("rect", { x: k / 100 * 600, y: 0, width: 6.6, height: 14, fill: colour(low + (k + 0.5) / 100 * (high - low)) }));
+      const share = (t) => 100 * (t - low) / (high - low);
+      const parts = Array.from({ length: 100 }, (_, k) => element("rect", { x: k, y: 0, width: 1.1, height: 14, fill: `rgb(${shade(low + (k + 0.5) / 100 * (high - low))})` }));
+      const lines = levels.map((level) => element("line", { x1: share(level), x2: share(level), y1: 0, y2: 14, stroke: contourColour(level) }));
       let free = -Infinity;
-      for (const level of levels) {
-        const x = 600 * (level - low) / (high - low);
-        parts.push(element("line", { x1: x, x2: x, y1: 0, y2: 14, stroke: contourColour(level) }));
-        if (x - free < 48 || x < 12 || x > 588) continue;
-        free = x;
-        parts.push(element("text", { x, y: 32, "text-anchor": "middle" }, short(level)));
-      }
-      bar.replaceChildren(element("p", { class: "quiet" }, `${metric.label}; contours at ${levels.map(short).join(", ")}`), element("svg", { viewBox: "0 0 600 38", "aria-hidden": "true" }, ...parts));
+      const marks = levels.filter((level) => (share(level) - free > 9 && share(level) > 2 && share(level) < 98 ? (free = share(level), true) : false));
+      bar.replaceChildren(
+        element("p", { class: "quiet" }, `${metric.label}${state.cut ? `, cut at ${number(Number(state.cut))}` : ""}; contours at ${levels.map(short).join(", ")}`),
+        element("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...lines),
+        element("div", { "aria-hidden": "true" }, ...marks.map((level) => element("span", { style: `left: ${share(level)}%` }, short(level)))),
+      );
     }
 
     function table(panel, metric) {
@@ -355,12 +398,12 @@
     function turn(left, higher) {
       state.turn += left;
       state.tilt = Math.min(Math.max(state.tilt + higher, 0.1), 1.5);
-      paint();
+      paint(false);
     }
 
     function back() {
       Object.assign(state, START);
-      paint();
+      paint(false);
     }
 
     function keys(canvas, actions) {
@@ -400,7 +443,8 @@
         const box = panel.map.getBoundingClientRect();
         const spot = mapped(panel, box.width, box.height), [[x0, y1], [x1, y0]] = [spot(0, 0), spot(panel.fine[0].length - 1, panel.fine.length - 1)];
         const place = (part, v) => Math.min(Math.max(Math.round(part * (v.length - 1)), 0), v.length - 1);
-        look(place((event.clientX - box.left - x0) / (x1 - x0), panel.x), place(1 - (event.clientY - box.top - y0) / (y1 - y0), panel.y));
+        const found = [place((event.clientX - box.left - x0) / (x1 - x0), panel.x), place(1 - (event.clientY - box.top - y0) / (y1 - y0), panel.y)];
+        if (String(found) !== String(state.at)) look(...found);
       };
       for (const kind of ["pointerdown", "pointermove"]) panel.map.addEventListener(kind, near);
       const step = (i, j) => () => {
@@ -418,7 +462,7 @@
       element("details", {}, element("summary", {}, "The same as tables"), tables),
     );
     choose();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-    new ResizeObserver(paint).observe(place);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint());
+    new ResizeObserver(() => paint()).observe(place);
   }
 })();
