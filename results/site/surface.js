@@ -116,10 +116,12 @@
         panel.lines = crossings(panel.fine);
         const [middle, gone] = [at(panel, panel.x.indexOf(0), panel.y.indexOf(0)), panel.values.length - panel.known.length];
         const range = panel.known.length ? `from ${number(Math.min(...panel.known))} to ${number(Math.max(...panel.known))}` : "nothing to draw";
-        const about = `${metric.label}, ${panel.name}: ${range}${middle === undefined ? "" : `, ${said(middle)} at 0, 0`}, ${state.scale === "log" ? "logarithmic" : "linear"}${state.cut ? `, cut at ${number(Number(state.cut))}` : ""}`;
+        const inside = [range, ...(middle === undefined ? [] : [`${said(middle)} at 0, 0`]), state.scale === "log" ? "logarithmic" : "linear", ...cutting()];
+        const about = `${metric.label}, ${panel.name}: ${inside.join(", ")}`;
         panel.surface.setAttribute("aria-label", `Surface of ${about}. Arrow keys turn it, 0 turns it back.`);
         panel.map.setAttribute("aria-label", `Map of ${about}. Arrow keys walk over it.`);
-        panel.missing.textContent = gone ? `${gone} of ${panel.values.length} values have no place here (not finite${state.scale === "log" ? ", or not above 0" : ""}): a hole in the surface, × on the map.` : "";
+        const why = state.scale === "log" ? "not finite, or not above 0" : "not finite";
+        panel.missing.textContent = gone ? `${gone} of ${panel.values.length} values have no place here (${why}): a hole in the surface, × on the map.` : "";
       }
       colourBar(metric);
       tables.replaceChildren(...panels.map((panel) => table(panel, metric)));
@@ -129,6 +131,7 @@
     }
 
     const at = (panel, i, j) => (panel.x[i] === undefined || panel.y[j] === undefined ? undefined : panel.values[j * panel.x.length + i]);
+    const cutting = () => (state.cut ? [`cut at ${number(Number(state.cut))}`] : []);
     const said = (v) => (v === null ? "no finite value" : number(v));
 
     // Values between those measured: a monotone cubic, which has no hill or dale that was not measured.
@@ -201,7 +204,8 @@
       pen.font = "13px system-ui, sans-serif";
       pen.lineJoin = "round";
       const style = getComputedStyle(document.documentElement);
-      return { pen, width, height, ink: style.getPropertyValue("--ink"), quiet: style.getPropertyValue("--quiet"), line: style.getPropertyValue("--line"), paper: style.getPropertyValue("--paper") };
+      const [ink, quiet, line] = ["--ink", "--quiet", "--line"].map((name) => style.getPropertyValue(name));
+      return { pen, width, height, ink, quiet, line };
     }
 
     let waiting = 0, stale = false;
@@ -321,7 +325,8 @@
 
     function mark(pen, x, y, look, faint = false) {
       pen.globalAlpha = faint ? 0.35 : 1;
-      const shape = look === "cross" ? [[[x - 6, y], [x + 6, y]], [[x, y - 6], [x, y + 6]]] : [Array.from({ length: 25 }, (_, k) => [x + 6 * Math.cos(k * Math.PI / 12), y + 6 * Math.sin(k * Math.PI / 12)])];
+      const ring = Array.from({ length: 25 }, (_, k) => [x + 6 * Math.cos(k * Math.PI / 12), y + 6 * Math.sin(k * Math.PI / 12)]);
+      const shape = look === "cross" ? [[[x - 6, y], [x + 6, y]], [[x, y - 6], [x, y + 6]]] : [ring];
       for (const [style, thick] of [["#fff", 4.5], ["#000", 2]]) for (const points of shape) stroke(pen, points, style, thick);
       pen.globalAlpha = 1;
     }
@@ -378,7 +383,7 @@
       let free = -Infinity;
       const marks = levels.filter((level) => (share(level) - free > 9 && share(level) > 2 && share(level) < 98 ? (free = share(level), true) : false));
       bar.replaceChildren(
-        element("p", { class: "quiet" }, `${metric.label}${state.cut ? `, cut at ${number(Number(state.cut))}` : ""}; contours at ${levels.map(short).join(", ")}`),
+        element("p", { class: "quiet" }, `${[metric.label, ...cutting()].join(", ")}; contours at ${levels.map(short).join(", ")}`),
         element("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...lines),
         element("div", { "aria-hidden": "true" }, ...marks.map((level) => element("span", { style: `left: ${share(level)}%` }, short(level)))),
       );

@@ -10,8 +10,9 @@
     results/site/*.css, *.js        what the pages share
 
 A page that is opened from disk may load scripts and no other data, so the data are scripts that call `site.runs`,
-`site.points` and `site.surfaces`. Charts are drawn by chart.js: the one library that draws as much without a network comes to Python as a
-browser engine of 33 MB, and its bytes change with its version, which `verify` would take for an edited result.
+`site.points` and `site.surfaces`. Charts are drawn by chart.js: the one library that draws as much without a network
+comes to Python as a browser engine of 33 MB, and its bytes change with its version, which `verify` would take for an
+edited result.
 """
 
 import re

@@ -84,7 +84,7 @@ def surfaces(measured: Measured) -> str:
         drawn = []
         for (run_id, step), own in rows.groupby(["run_id", "step"], sort=False):
             surface = own.set_index(["y", "x"])["value"].unstack()
-            grid = {"x": _short(surface.columns), "y": _short(surface.index)}
+            grid = {axis: _short(sorted(set(own[axis].tolist()))) for axis in ("x", "y")}
             place, _ = grids.setdefault(str(grid), (len(grids), grid))
             drawn.append([runs[run_id], place, step, [_rounded(v, DIGITS) for v in surface.to_numpy().flat]])
         found[metric] = {
