@@ -2,7 +2,7 @@
 "use strict";
 
 site.chart = (() => {
-  const { element, number } = site;
+  const { element, number, round } = site;
   const MARGIN = { left: 58, right: 24, top: 14, bottom: 48 };
 
   // What an axis is drawn on: x -> position; a value that has no place is left out (the logarithm of 0).
@@ -22,15 +22,6 @@ site.chart = (() => {
     const found = scale === "linear" ? round(low, high, 6) : round(from(low), from(high), scale === "sqrt" ? 8 : 5);
     if (scale === "sqrt" && low <= 0.01 * high) found.splice(1, 0, ...round(0, found[1] || from(high), 4).slice(1, -1));
     return found.filter((v, i) => i === 0 || Math.abs(to(v) - to(found[i - 1])) > (high - low) / 25);
-  }
-
-  function round(low, high, count) {
-    const rough = (high - low) / count || 1;
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
-    const found = [];
-    for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) found.push(Number(v.toPrecision(12)));
-    return found;
   }
 
   // Draws into `place`. lines: {name, colour, dash, kind: "run" | "median", x: [...], y: [...]}.

@@ -3,14 +3,16 @@
     results/<id>/report.html        an experiment: verdicts, curves to explore, figures, tables, how to do it again
     results/<id>/report-runs.js     its runs: settings, numbers, provenance
     results/<id>/report-points.js   what was measured on the way
+    results/<id>/report-surfaces.js what was measured over two axes, where there is some
     results/site/index.html         all claims as a story
     results/site/runs.html          every run, and any two of them side by side
     results/site/questions.html     questions with answers, as docs/questions.md; in Chinese questions.zh.html
     results/site/*.css, *.js        what the pages share
 
-A page that is opened from disk may load scripts and no other data, so the data are scripts that call `site.runs` and
-`site.points`. Charts are drawn by chart.js: the one library that draws as much without a network comes to Python as a
-browser engine of 33 MB, and its bytes change with its version, which `verify` would take for an edited result.
+A page that is opened from disk may load scripts and no other data, so the data are scripts that call `site.runs`,
+`site.points` and `site.surfaces`. Charts are drawn by chart.js: the one library that draws as much without a network
+comes to Python as a browser engine of 33 MB, and its bytes change with its version, which `verify` would take for an
+edited result.
 """
 
 import re
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
-ASSETS = ("site.css", "data.js", "chart.js", "explore.js", "runs.js")
+ASSETS = ("site.css", "data.js", "chart.js", "explore.js", "surface.js", "runs.js")
 QUESTIONS = {"en": "questions.html", "zh": "questions.zh.html"}
 PICTURES = {
     "SVG": ".svg",
@@ -58,6 +60,7 @@ def of_experiment(
     e = measured.experiment
     yaml = file(e.id)
     done = measured.runs[measured.runs["measured"]]
+    surfaces = data.surfaces(measured)
     pictures = [(figure, figures.title(figure, measured), captions[figure.name]) for figure in e.figures]
     html = _environment().get_template("report.html.jinja").render(
         e=e,
@@ -67,6 +70,7 @@ def of_experiment(
         cards=[cards.card(number, v, measured, earlier) for number, v in enumerate(verdicts, 1)],
         figures=[(f, head, words, not words.startswith("Not drawn")) for f, head, words in pictures],
         pictures=PICTURES,
+        surfaces=bool(surfaces),
         tables=shown,
         earlier=earlier_table(earlier, verdicts),
         beside=(page.beside_table(beside), beside) if beside else None,
@@ -77,6 +81,7 @@ def of_experiment(
         "report.html": html,
         "report-runs.js": data.runs(measured),
         "report-points.js": data.points(measured),
+        **({"report-surfaces.js": surfaces} if surfaces else {}),
     }
 
 

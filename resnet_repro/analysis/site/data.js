@@ -5,7 +5,7 @@ const site = (() => {
   const live = new URLSearchParams(location.search).get("live"); // seconds; of a page that is served while a sweep goes on
   const waiting = {}; // what is loaded, by kind and experiment: {promise, resolve}
 
-  // The data of one kind ("runs", "points") of an experiment; a page from disk may load scripts, and nothing else.
+  // The data of one kind ("runs", "points", "surfaces") of an experiment; a page from disk may load scripts, and nothing else.
   function load(kind, id) {
     const key = `${kind} ${id}`;
     if (!waiting[key]) {
@@ -60,6 +60,16 @@ const site = (() => {
     return String(Number(x.toPrecision(size >= 1e4 ? 8 : 4))).replace("-", "−");
   }
 
+  // Round numbers from low to high, about `count` of them.
+  function round(low, high, count) {
+    const rough = (high - low) / count || 1;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
+    const found = [];
+    for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) found.push(Number(v.toPrecision(12)));
+    return found;
+  }
+
   function median(values) {
     const known = values.filter((v) => v !== null).sort((a, b) => a - b);
     const middle = Math.floor(known.length / 2);
@@ -82,5 +92,5 @@ const site = (() => {
   }
   if (live) follow(null);
 
-  return { load, runs: come("runs"), points: come("points"), value, element, labelled, select, stroke, number, median, sorted };
+  return { load, runs: come("runs"), points: come("points"), surfaces: come("surfaces"), value, element, labelled, select, stroke, number, round, median, sorted };
 })();

@@ -1,4 +1,4 @@
-"""The measurements as scripts that a page loads: `site.runs(id, {...})` and `site.points(id, {...})`."""
+"""The measurements as scripts that a page loads: `site.runs(id, {...})`, and so `points` and `surfaces`."""
 
 import json
 import math
@@ -46,9 +46,9 @@ def points(measured: Measured) -> str:
     """What was measured on the way, by metric: over steps, or over an axis of its own at a step.
 
     grids: the places that are shared by lines. lines: [run, grid, step, values], where the run is its place among the
-    measured ones, and step is null where the grid is of steps. What has two axes is left to the figures.
+    measured ones, and step is null where the grid is of steps. What has two axes are `surfaces`.
     """
-    runs = {run_id: place for place, run_id in enumerate(measured.runs.index[measured.runs["measured"]])}
+    runs = _places(measured)
     found = {}
     shown = measured.points["run_id"].isin(runs) & ~measured.points["metric"].isin(SURFACES)
     for metric, rows in measured.points[shown].groupby("metric", sort=True):
@@ -69,11 +69,50 @@ def points(measured: Measured) -> str:
     return _call("points", measured.experiment.id, found)
 
 
+def surfaces(measured: Measured) -> str:
+    """What was measured over two axes, by metric; nothing where no run has such.
+
+    grids: the places along x and y, which are shared. surfaces: [run, grid, step, values], row after row of one y; null
+    is what is missing there or not finite.
+    """
+    runs = _places(measured)
+    found = {}
+    shown = measured.points["run_id"].isin(runs) & measured.points["metric"].isin(SURFACES)
+    for metric, rows in measured.points[shown].groupby("metric", sort=True):
+        q = QUANTITIES[str(metric)]
+        grids: dict[str, tuple[int, dict[str, list[float]]]] = {}
+        drawn = []
+        for (run_id, step), own in rows.groupby(["run_id", "step"], sort=False):
+            surface = own.set_index(["y", "x"])["value"].unstack()
+            grid = {axis: _short(sorted(set(own[axis].tolist()))) for axis in ("x", "y")}
+            place, _ = grids.setdefault(str(grid), (len(grids), grid))
+            drawn.append([runs[run_id], place, step, [_rounded(v, DIGITS) for v in surface.to_numpy().flat]])
+        found[metric] = {
+            "label": q.label,
+            "x": q.x,
+            "y": q.y,
+            "scale": "log" if q.log else "linear",
+            "grids": [grid for _, grid in grids.values()],
+            "surfaces": drawn,
+        }
+    return _call("surfaces", measured.experiment.id, found) if found else ""
+
+
+def _places(measured: Measured) -> dict[Any, int]:
+    """Of each measured run its place among them."""
+    return {run_id: place for place, run_id in enumerate(measured.runs.index[measured.runs["measured"]])}
+
+
+def _short(places: Iterable[float]) -> list[float]:
+    """Whole numbers without their `.0`."""
+    return [int(place) if place == int(place) else float(place) for place in places]
+
+
 def _lines(rows: "pd.DataFrame", profile: bool) -> Iterable[tuple[Any, Any, list[Any], list[float | None]]]:
     """Of each line the run, the step (None where the line is over steps), its places and its values."""
     keys, along = (["run_id", "step"], "x") if profile else (["run_id"], "step")
     for key, line in rows.groupby(keys, sort=False):
-        places = [int(place) if place == int(place) else place for place in line[along].tolist()]
+        places = _short(line[along].tolist())
         yield key[0], key[1] if profile else None, places, [_rounded(v, DIGITS) for v in line["value"].tolist()]
 
 
