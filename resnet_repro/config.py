@@ -74,15 +74,15 @@ class Model:
     )  # fmt: skip
     ghost_batch: int | None = number(None, low=2, help="images per batch-norm batch; null: the whole batch")
     init: str = choice(
-        "he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal",
+        "he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal", "fixup",
         help="initial convolution weights; he_border: He's, corrected for zero padding; torch: PyTorch's",
     )  # fmt: skip
-    fan: str = choice("fan_out", "fan_in", help="by which connections init=he scales; the others ignore it")
+    fan: str = choice("fan_out", "fan_in", help="by which connections init=he and fixup scale; the others ignore it")
     branch_scale: str = added(
         "0.2",
         choice(
-            "one", "half", "rsqrt_blocks", "skipinit",
-            help="s in y = s F(x) + λ x; skipinit: learned from 0",
+            "one", "half", "rsqrt_blocks", "skipinit", "learned",
+            help="s in y = s F(x) + λ x; skipinit: learned from 0; learned: from 1",
         ),
     )  # fmt: skip
     family: str = added(

@@ -234,6 +234,15 @@ def _rules(run: Run) -> Iterable[tuple[bool, str]]:
         "use model.block=basic",
     )
     yield (
+        m.init == "fixup"
+        and not (
+            m.residual and m.family != "dense" and m.norm == "none" and m.order == "original" and m.block != "one_layer"
+        ),
+        "model.init=fixup scales the branches of residual blocks of two layers or more: it needs model=resnet, "
+        f"model.norm=none, model.order=original and no model.block=one_layer, got norm {m.norm}, order {m.order} and "
+        f"block {m.block}; use model.init=he",
+    )
+    yield (
         m.shortcut != "A" and (m.shortcut_subsample, m.shortcut_pad) != ("slice", "append"),
         f"model.shortcut_subsample and model.shortcut_pad apply to shortcut A only, got shortcut {m.shortcut}",
     )

@@ -244,6 +244,7 @@ COHERENT = {  # what else has to be set so that a value makes sense
     "model.stride_on": ["model.block=bottleneck"],
     "model.starts_as": ["model.starts_as=8"],
     "data.teacher": ["data.teacher=20"],
+    "model.init=fixup": ["model.norm=none"],
     "data.crop=resized": ["task=imagenet"],
     "data.size": ["task=folder"],
     "data.resize": ["task=imagenet", "data.size=8"],

@@ -74,12 +74,14 @@ VALUES: dict[str, dict[Any, str]] = {
         "he_border": "He, corrected for the border",
         "orthogonal": "orthogonal",
         "delta_orthogonal": "delta-orthogonal",
+        "fixup": "Fixup",
     },
     "branch_scale": {
         "one": "1",
         "half": "0.5",
         "rsqrt_blocks": "1/√blocks",
         "skipinit": "learned from 0 (SkipInit)",
+        "learned": "learned from 1",
     },
     "activation": {"relu": "ReLU"},
     "order": {

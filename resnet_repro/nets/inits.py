@@ -11,7 +11,7 @@ from resnet_repro.nets.blocks import Block, Bottleneck
 from resnet_repro.nets.checks import check_choice
 from resnet_repro.nets.noise import Noise, NoisyBatchNorm2d
 
-INITS = ("he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal")
+INITS = ("he", "xavier", "lecun", "torch", "he_border", "orthogonal", "delta_orthogonal", "fixup")
 FANS = ("fan_in", "fan_out")
 
 
@@ -36,6 +36,11 @@ def initialize(
     delta_orthogonal: kernels are 0 but at their centre, where the matrix of [out_channels, in_channels] has orthogonal
         columns, times sqrt(2) for the ReLU (Xiao et al. 2018, arXiv:1806.05393, algorithm 1). Each pixel then sees
         itself alone, so that zero padding takes nothing. Channels must not become fewer.
+    fixup: those of "he", times L^(-1 / (2 m - 2)) in each of the L residual branches of m layers, whose last layers
+        are 0, as are the weights of the final linear layer (Zhang, Dauphin and Ma 2019, arXiv:1901.09321, section 2,
+        rules 1 and 2). For their multiplier of each branch choose branch_scale "learned". For their scalar biases
+        before each layer stand the biases that convolutions without norm have, one per channel and behind it. Needs
+        residual blocks in the original order, without norm, of two layers or more.
 
     he_border is He's derivation with zero padding taken into account. A pre-activation is a sum over taps, and at a tap
     outside the map the input is 0; so with inputs of mean square q at every pixel its variance is
@@ -45,9 +50,9 @@ def initialize(
     each layer of "he". In a deep net the mean square becomes larger in the middle, which more positions see, so that it
     grows by up to 10 % in a layer of 8 or 4 pixels; and it spreads over seeds the more, the fewer the channels.
 
-    The final linear layer has PyTorch's default weights under every rule, and bias zero except under "torch", as in
-    the authors' code (facebook/fb.resnet.torch, KaimingHe/resnet-1k-layers). Its output meets no ReLU, for which
-    "he" doubles the variance, and larger logits at the start cost a deep ResNet its first hundreds of steps.
+    The final linear layer has PyTorch's default weights under every rule but "fixup", and bias zero except under
+    "torch", as in the authors' code (facebook/fb.resnet.torch, KaimingHe/resnet-1k-layers). Its output meets no ReLU,
+    for which "he" doubles the variance, and larger logits at the start cost a deep ResNet its first hundreds of steps.
 
     Layers draw in their order in the network, projections of shortcuts after all others, and under "torch" a
     layer without a bias still draws one. Hence the same seed gives every layer that two networks share the same
@@ -55,15 +60,15 @@ def initialize(
 
     image: channels, height and width of the images, in pixels.
 
-    Raises ValueError for an unknown `init` or `fan`, for "he_border" without `image`, and for "delta_orthogonal" where
-    a convolution has fewer channels at its output than at its input.
+    Raises ValueError for an unknown `init` or `fan`, for "he_border" without `image`, for "delta_orthogonal" where
+    a convolution has fewer channels at its output than at its input, and for "fixup" on another kind of network.
     """
     check_choice("init", init, INITS)
     check_choice("fan", fan, FANS)
     taps = _taps(net, image) if init == "he_border" else {}
     layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for _, layer in sorted(layers, key=lambda item: "shortcut" in item[0]):
-        rule = init if isinstance(layer, nn.Conv2d) else "torch"
+        rule = {"fixup": "he"}.get(init, init) if isinstance(layer, nn.Conv2d) else "torch"
         weight, bias = _draw(layer.weight.shape, rule, fan, generator, taps.get(layer, math.nan))
         layer.weight.copy_(weight)
         if layer.bias is not None:
@@ -71,6 +76,27 @@ def initialize(
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
             module.reset_parameters()
+    if init == "fixup":
+        _fix_up(net)
+
+
+def _fix_up(net: nn.Module) -> None:
+    """Scale the weights of residual branches and set their last ones, and those of the linear layer, to 0."""
+    blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
+    branches = [[layer for layer in block.children() if isinstance(layer, nn.Conv2d)] for block in blocks]
+    normed = any(isinstance(module, nn.BatchNorm2d | nn.GroupNorm) for module in net.modules())
+    if not branches or normed or min(map(len, branches)) < 2:
+        raise ValueError(
+            "init 'fixup' needs residual blocks of two layers or more in the original order, without norm: choose norm "
+            "'none', or another init"
+        )
+    for *layers, last in branches:
+        for layer in layers:
+            layer.weight.mul_(len(branches) ** (-1 / (2 * len(layers))))
+        last.weight.zero_()
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.zero_()
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from resnet_repro.nets.checks import check_choice
 
-BRANCH_SCALES = ("one", "half", "rsqrt_blocks", "skipinit")
+BRANCH_SCALES = ("one", "half", "rsqrt_blocks", "skipinit", "learned")
 
 
 class Scale(nn.Module):
@@ -32,11 +32,12 @@ def make_branch_scale(branch_scale: str, blocks: int) -> nn.Module:
     rsqrt_blocks: s = blocks^-1/2, fixed: the variance grows by about (1 + 1 / blocks)^blocks < e (De and Smith).
     skipinit: s is a parameter of each block that starts at 0, so that every block starts as its shortcut (SkipInit,
         De and Smith). The network has that many parameters more.
+    learned: the same from 1 (the multiplier of Fixup, Zhang et al. 2019, section 2, rule 3; see init "fixup").
 
     Raises ValueError for an unknown scale.
     """
     check_choice("branch_scale", branch_scale, BRANCH_SCALES)
     if branch_scale == "one":
         return nn.Identity()
-    start = {"half": 0.5, "rsqrt_blocks": blocks**-0.5, "skipinit": 0.0}[branch_scale]
-    return Scale(start, learned=branch_scale == "skipinit")
+    start = {"half": 0.5, "rsqrt_blocks": blocks**-0.5, "skipinit": 0.0, "learned": 1.0}[branch_scale]
+    return Scale(start, learned=branch_scale in ("skipinit", "learned"))

@@ -275,7 +275,7 @@ def test_it_compiles_without_graph_breaks(options):
         ({"ghost_batch": 0}, "ghost_batch must be a whole number of at least 1"),
         ({"init": "zero"}, "init must be one of he, xavier, lecun, torch, he_border"),
         ({"init": "he_border"}, "depends on the size of the maps: say image_size"),
-        ({"branch_scale": "two"}, "branch_scale must be one of one, half, rsqrt_blocks, skipinit"),
+        ({"branch_scale": "two"}, "branch_scale must be one of one, half, rsqrt_blocks, skipinit, learned"),
         ({"fan": "fan_avg"}, "fan must be one of fan_in, fan_out"),
     ],
     ids=str,

@@ -137,6 +137,64 @@ def test_orthogonal_weights_keep_every_length_but_the_factor_of_the_relu():
             torch.testing.assert_close(gram, 2 * torch.eye(len(gram)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("block", "depth", "power"), [("basic", 20, -1 / 2), ("three_layer", 29, -1 / 4), ("bottleneck", 29, -1 / 4)]
+)
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_fixup_scales_the_weights_of_branches_and_starts_each_block_as_its_shortcut(block, depth, power, shortcut):
+    """Nine branches (Zhang et al. 2019, section 2): L^(-1 / (2 m - 2)), and 0 for last layers and the linear one."""
+    options = {"block": block, "shortcut": shortcut, "norm": "none", "width": 4, "image_size": (8, 8)}
+    he, fixed = (
+        CifarNet(depth, **options, init=init, generator=torch.Generator().manual_seed(0)) for init in ("he", "fixup")
+    )
+    branches = he.state_dict()
+    last = {"basic": "conv2", "three_layer": "conv3", "bottleneck": "conv3"}[block]
+    for name, found in fixed.state_dict().items():
+        within = name.startswith("blocks.") and "shortcut" not in name and name.endswith("weight")
+        factor = 0 if name == "linear.weight" or last in name else 9**power if within else 1
+        torch.testing.assert_close(found, factor * branches[name], rtol=1e-6, atol=0)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert fixed(x).abs().max() == 0
+    inner = fixed.stem(x)
+    block = fixed.blocks[0]
+    torch.testing.assert_close(block(inner), torch.relu(block.shortcut(inner)), rtol=0, atol=0)
+
+
+def test_with_fixup_every_weight_but_those_before_a_0_learns_at_once_and_all_at_the_second_step():
+    torch.manual_seed(0)
+    model = CifarNet(
+        20, width=4, norm="none", init="fixup", branch_scale="learned", generator=torch.Generator().manual_seed(0)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, labels = torch.randn(8, 3, 8, 8), torch.arange(8)
+    moved = []
+    for _ in range(3):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+        moved.append({name for name, p in model.named_parameters() if not torch.equal(p, before[name])})
+    assert moved[0] == {"linear.weight", "linear.bias"}
+    assert "blocks.0.conv2.weight" in moved[1]
+    assert moved[2] == set(before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"residual": False},
+        {"norm": "batch"},
+        {"norm": "group"},
+        {"block": "one_layer"},
+        {"order": "full_preactivation"},
+    ],
+    ids=str,
+)
+def test_fixup_is_for_residual_blocks_without_norm_alone(options):
+    with pytest.raises(ValueError, match="init 'fixup' needs residual blocks of two layers or more"):
+        CifarNet(20, **{"norm": "none", "init": "fixup", "width": 8} | options)
+
+
 def test_delta_orthogonal_kernels_are_an_isometry_of_every_pixel():
     conv = nn.Conv2d(16, 32, 3, padding=1, bias=False)
     initialize(conv, "delta_orthogonal", "fan_in", torch.Generator().manual_seed(0))

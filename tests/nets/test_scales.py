@@ -38,6 +38,14 @@ def test_skipinit_learns_one_number_for_each_block():
     assert all(p.grad != 0 for p in new.values())
 
 
+def test_a_learned_scale_starts_as_one():
+    one, learned = net(), net(branch_scale="learned")
+    assert sum(p.numel() for p in learned.parameters()) == sum(p.numel() for p in one.parameters()) + 9
+    torch.testing.assert_close(learned(X), one(X), rtol=0, atol=0)
+    learned(X).square().sum().backward()
+    assert all(block.branch_scale.scale.grad != 0 for block in learned.blocks)
+
+
 def test_without_norm_the_signal_of_110_layers_explodes_unless_the_branch_is_scaled():
     def growth(branch_scale):
         model = net(110, width=16, branch_scale=branch_scale)
