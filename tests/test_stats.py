@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
+from resnet_repro import stats
 from resnet_repro.stats import (
     Estimate,
     exact_interval,
@@ -91,9 +92,34 @@ def test_the_rank_test_of_yes_and_no_is_fishers():
 
 
 def test_the_rank_test_of_many_runs_is_exact():
-    of, minus = list(range(40)), list(range(5, 45))
+    of, minus = list(range(33)), list(range(5, 38))
     p = reference.mannwhitneyu([v + 0.1 for v in of], minus, method="exact").pvalue
     assert rank_test([v + 0.1 for v in of], minus) == pytest.approx(p, rel=1e-9)
+
+
+@pytest.mark.parametrize("digits", [3, 0])
+@pytest.mark.parametrize("sizes", [(34, 34), (60, 40), (500, 400)])
+def test_of_more_runs_than_can_be_counted_the_rank_sum_is_taken_as_normal(sizes, digits):
+    rng = np.random.default_rng(sum(sizes))
+    of, minus = rng.normal(0.4, 1, sizes[0]).round(digits).tolist(), rng.normal(0, 1, sizes[1]).round(digits).tolist()
+    p = reference.mannwhitneyu(of, minus, method="asymptotic", use_continuity=True).pvalue
+    assert rank_test(of, minus) == pytest.approx(p, rel=1e-9)
+    assert rank_test([1.0] * sizes[0], [1.0] * sizes[1]) == 1
+    k = pair_statistic(*sizes, 0.95)  # the interval holds what the test does not reject
+    pairs = sorted(a - b for a in of for b in minus)
+    for shift, kept in ((pairs[k - 1] - 1e-9, False), (pairs[k] + 1e-9, True)):
+        found = reference.mannwhitneyu([a - shift for a in of], minus, method="asymptotic").pvalue
+        assert digits == 0 or (found > 0.05) == kept
+
+
+@pytest.mark.parametrize("sizes", [(33, 33), (30, 36), (20, 100)])
+def test_the_normal_rank_sum_is_near_the_counted_one_where_both_are_known(sizes, monkeypatch):
+    counted = [pair_statistic(*sizes, level) for level in (0.95, 0.975)]
+    of, minus = list(range(sizes[0])), [v + 4.5 for v in range(sizes[1])]
+    p = rank_test(of, minus)
+    monkeypatch.setattr(stats, "_countable", lambda n, m: False)
+    assert [pair_statistic(*sizes, level) for level in (0.95, 0.975)] == pytest.approx(counted, abs=3)
+    assert rank_test(of, minus) == pytest.approx(p, abs=0.003)
 
 
 def test_the_share_of_pairs_counts_equal_values_half():
