@@ -176,6 +176,13 @@ QUANTITIES = {
             LAG,
         ),
         _correlation("output_cosine", "cosine of the outputs for two images, mean", "cosine", "of outputs", LAYER),
+        _correlation(
+            "gradient_cosine",
+            "cosine of the gradients of a logit by the outputs for two images, mean",
+            "cosine",
+            "of gradients",
+            LAYER,
+        ),
         Quantity(
             "output_rank",
             "effective dimension of the outputs over images",
@@ -344,6 +351,13 @@ QUANTITIES = {
             "output_cosine_last",
             "output_cosine",
             "cosine of the outputs of the last convolution for two images, before the first step",
+            -1,
+            1,
+        ),
+        _summary(
+            "gradient_cosine_first",
+            "gradient_cosine",
+            "cosine of the gradients by the outputs of the first layer for two images, before the first step",
             -1,
             1,
         ),

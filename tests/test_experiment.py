@@ -67,6 +67,7 @@ COUNTS = {
     "not-overfitting-digits": 2 * 2 * (2 + 1) * 8,
     "normalization-digits": (2 * 2 + 2 * 4 + 3 + 3 + 3 + 4 + 1 + 1 + 2) * 8,
     "normalization-batch-digits": (2 * 4 + 1 + 1) * 8,
+    "similar-gradients-digits": (2 * 2 + 2 * 2 + 2) * 20,
     "fixup-digits": (5 * 3 + 1 + 1) * 6,
     "fixup-cifar-short": 3 * 2 * 6,
     "batch-size-digits": 2 * 12 + 2 * 2 * 8,

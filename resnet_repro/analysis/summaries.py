@@ -230,6 +230,7 @@ SUMMARIES: dict[str, Callable[["pd.DataFrame"], float]] = {
     "gradient_acf_1": first,
     "gradient_acf_images_1": first,
     "output_cosine_last": last_convolution,
+    "gradient_cosine_first": first,
     "output_rank_last": last_convolution,
     "jacobian_rank": effective_dimension,
     "deletion_rise": deletion_rise,

@@ -91,6 +91,17 @@ def test_cosines_and_dimensions_are_those_of_numpy():
         assert values(readings, "output_rank")[x] == pytest.approx(spread.sum() ** 2 / (spread**2).sum())
 
 
+def test_cosines_of_gradients_are_those_of_each_image_alone():
+    some = images(5)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 2)).double()
+    found = values(similarity.measure(net, batch_of(some)), "gradient_cosine")
+    with torch.no_grad():  # by the chain rule
+        gradients = (net[3].weight[0] * (1 - net[:3](some).square())).numpy()
+    unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    pairs = [float(unit[i] @ unit[j]) for i in range(5) for j in range(i)]
+    assert found == [pytest.approx(np.mean(pairs)), pytest.approx(1)]
+
+
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_the_singular_values_are_those_of_the_dense_jacobian_of_each_image(norm):
     net, some = small_net(norm), images(5)
