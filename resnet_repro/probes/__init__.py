@@ -67,7 +67,7 @@ PROBES = {
         Probe("paths", WHEN, ("gradient_norm_path", "gradient_norm_paths"), 32),
         Probe("responses", WHEN, ("response_std",), 2),
         Probe("shattering", WHEN, ("gradient_acf", "gradient_acf_images"), 29),
-        Probe("similarity", WHEN, ("output_cosine", "output_rank", "gradient_cosine"), 4),
+        Probe("similarity", WHEN, ("output_cosine", "output_rank", "gradient_cosine"), 3),
         Probe("smoothness", WHEN, ("loss_along_gradient", "gradient_change", "gradient_smoothness"), 6),
         Probe(
             "surface",
