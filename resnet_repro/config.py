@@ -236,6 +236,9 @@ class Env:
         help="the mirror in Weights & Biases; auto: as WANDB_MODE says, else offline",
     )  # fmt: skip
     wandb_project: str | None = setting(None, help="the project there; null: WANDB_PROJECT, else resnet_repro")
+    wandb_system: bool = setting(
+        False, help="W&B's system metrics (GPU, CPU, memory), of the machine on which the sweep was started"
+    )
     wandb_artifact: bool = setting(
         False, help="record, points and, where kept, the trained network of a finished run as an artifact there"
     )

@@ -574,7 +574,25 @@ def test_a_setting_that_wandb_refuses_stops_the_mirror_and_not_the_sweep(tmp_pat
     assert said.count("W&B:") == 1
 
 
-# env.wandb_artifact --------------------------------------------------------------------------------------------
+# env.wandb_system, env.wandb_artifact --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", [True, False])
+def test_system_metrics_are_mirrored_where_they_are_asked_for(tmp_path, system, monkeypatch):
+    monkeypatch.setenv("WANDB__STATS_SAMPLING_INTERVAL", "0.2")
+    (plan,) = make_plans(tmp_path / "runs", "offline", f"env.wandb_system={str(system).lower()}", seeds=1)
+    with mirror.following([plan]):
+        reach(plan, 100)
+        settle(plan, 100)
+        time.sleep(2)
+        finish(plan, first=100)
+    found = inspect(segments(plan)[0])
+    stats = [record["stats"]["item"] for record in found if record["type"] == "stats"]
+    assert bool(stats) == system
+    assert all("memory_percent" in item for item in stats)
+    said = [record[kind] for record in found for kind in ("run", "environment") if record["type"] == kind]
+    assert not any(name in one for one in said for name in ("host", "username", "email"))
+    assert points(plan) == rows(0, 200, seed=0)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])

@@ -92,7 +92,8 @@ def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
         for plan in planned
     ]
     keys = {"runs_dir": env.runs_dir, "mode": mode(env), "project": project(env), "group": env.group}
-    return {**keys, "artifact": env.wandb_artifact, "patience": patience, "jobs": jobs}
+    more = {"artifact": env.wandb_artifact, "system": env.wandb_system}
+    return {**keys, **more, "patience": patience, "jobs": jobs}
 
 
 def _wait(process: subprocess.Popen, patience: float, log: Path) -> None:

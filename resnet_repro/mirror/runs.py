@@ -75,7 +75,8 @@ class Session:
         settings = wandb.Settings(
             silent=True, console="off", init_timeout=task["patience"] / 3, finish_timeout=task["patience"],
             finish_timeout_raises=True, x_transaction_log_flush_interval=POLL_SECONDS,
-            save_code=False, disable_git=True, x_disable_stats=True, x_disable_machine_info=True, host="",
+            save_code=False, disable_git=True, host="",
+            x_disable_stats=not task["system"], x_disable_machine_info=not task["system"],  # no stats without info
         )  # fmt: skip
         run = wandb.init(
             project=task["project"], group=task["group"], mode=self.mode, dir=task["runs_dir"],
