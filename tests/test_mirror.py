@@ -331,7 +331,7 @@ AXES = {
 def test_what_is_measured_along_an_axis_is_mirrored_as_a_histogram_whose_bins_begin_at_its_places(plans, metric):
     records.write_json(place(plans[0]) / "run.json", {})
     places, bins = AXES[metric]
-    heights = dict(zip(places, [0.5, float("nan"), 2.0], strict=True))
+    heights = dict(zip(places, [0.5, float("nan"), -2.0], strict=True))
     profile = [(0, metric, x, None, value) for x, value in heights.items()]
     records.write_points(place(plans[0]), [*profile, (20, "train_loss", None, None, 1.5)])
     with mirror.following(plans[:1]):
