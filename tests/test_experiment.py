@@ -68,7 +68,7 @@ COUNTS = {
     "normalization-digits": (2 * 2 + 2 * 4 + 3 + 3 + 3 + 4 + 1 + 1 + 2) * 8,
     "normalization-batch-digits": (2 * 4 + 1 + 1) * 8,
     "similar-gradients-digits": (2 * 2 + 2 * 2 + 2) * 20,
-    "fixup-digits": (5 * 3 + 1 + 1) * 6,
+    "fixup-digits": (2 * 3 + 2 * 5 + 4 + 1 + 1) * 6,
     "fixup-cifar-short": 3 * 2 * 6,
     "batch-size-digits": 2 * 12 + 2 * 2 * 8,
     "noisy-batchnorm-digits": (2 * 2 + 2 + 2) * 8,
