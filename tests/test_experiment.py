@@ -70,7 +70,7 @@ COUNTS = {
     "similar-gradients-digits": (2 * 2 + 2 * 2 + 2) * 20,
     "fixup-digits": (2 * 3 + 2 * 5 + 4 + 1 + 1) * 6,
     "fixup-cifar-short": 3 * 2 * 6,
-    "batch-size-digits": 2 * 12 + 2 * 2 * 8,
+    "large-batch-digits": 2 * 12 + 2 * 2 * 8,
     "noisy-batchnorm-digits": (2 * 2 + 2 + 2) * 8,
     "steps-digits": (2 + 2 + 1) * 8,
     "gradients-digits": (2 * 3 + 2 + 2 * 3 * 4 + 2 * 2 * 3) * 20,

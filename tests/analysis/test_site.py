@@ -253,7 +253,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     tab = visit(PAGES["report"])
     assert tab.locator(".chart path.run").count() == 12
     assert tab.locator(".chart path.median").count() == 4
-    tab.get_by_label("plain net").uncheck()
+    tab.get_by_role("checkbox", name="plain net").uncheck()
     tab.get_by_label("14").uncheck()
     assert "3 of 12 runs shown, in 1 cell." in tab.inner_text("#explorer")
     assert tab.locator(".chart path.run").count() == 3
@@ -261,7 +261,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     assert re.match(r"ResNet, depth 8, .*: \d", tab.inner_text(".readout"))
     tab.reload()
     tab.wait_for_selector(".chart path")
-    tab.get_by_label("plain net").uncheck()
+    tab.get_by_role("checkbox", name="plain net").uncheck()
     tab.get_by_label("14").uncheck()
     tab.locator(".chart svg").first.focus()
     for key in ("ArrowRight", "ArrowRight", "+"):
