@@ -92,13 +92,25 @@ def test_an_experiment_shown_on_a_page_can_be_planned(page, text, own_experiment
         assert planning.plan(experiment.load(found[1]))
 
 
-PROGRAMS = {page for page, _ in blocks("python")} - {ROOT / "docs" / "notebook.md"}  # that one: tests/test_wheel.py
+SHATTERED = ROOT / "docs" / "shattered-gradients.md"
+PROGRAMS = {page for page, _ in blocks("python")} - {SHATTERED, ROOT / "docs" / "notebook.md"}  # tests/test_wheel.py
 
 
 @pytest.mark.parametrize("page", sorted(PROGRAMS), ids=lambda p: p.name)
 def test_the_programs_of_a_page_run_one_after_the_other(page):
     program = "\n".join(text for where, text in blocks("python") if where == page)
     subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_program_on_shattered_gradients_prints_what_its_page_shows():
+    (program,), (shown,) = ([text for page, text in blocks(kind) if page == SHATTERED] for kind in ("python", "text"))
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for line, expected in zip(printed.splitlines(), shown.splitlines(), strict=True):
+        assert line[:38] == expected[:38]
+        found, said = ([float(value) for value in text[38:].split()] for text in (line, expected))
+        assert found == pytest.approx(said, abs=0.021)
 
 
 def test_every_page_links_only_to_what_exists():
