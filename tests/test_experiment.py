@@ -67,6 +67,7 @@ COUNTS = {
     "not-overfitting-digits": 2 * 2 * (2 + 1) * 8,
     "normalization-digits": (2 * 2 + 2 * 4 + 3 + 3 + 3 + 4 + 1 + 1 + 2) * 8,
     "normalization-batch-digits": (2 * 4 + 1 + 1) * 8,
+    "first-step-digits": (2 * 2 + 1) * 20,
     "similar-gradients-digits": (2 * 2 + 2 * 2 + 2) * 20,
     "fixup-digits": (2 * 3 + 2 * 5 + 4 + 1 + 1) * 6,
     "fixup-cifar-short": 3 * 2 * 6,
