@@ -28,7 +28,7 @@ from resnet_repro.config import Env, columns
 from resnet_repro.planning import Planned
 
 PATIENCE = 30.0
-"""Seconds that W&B may take: a third of it to start a run, all of it to hand over the last data of a run."""
+"""Seconds that W&B may take: a third of it to start a run or to answer once, all of it for the last data of a run."""
 RETICENT = {"OTEL_SDK_DISABLED": "true", "WANDB_ERROR_REPORTING": "false"}
 """The W&B client sends its makers reports on itself; at its end, without a server, it would try for 10 s."""
 
@@ -69,7 +69,8 @@ def _start(planned: Sequence[Planned], patience: float, log: Path) -> subprocess
     with open(log, "a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.mirror"],
-            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8", env=RETICENT | os.environ,
+            stdin=subprocess.PIPE, stderr=errors, encoding="utf-8",
+            env=RETICENT | {"WANDB_HTTP_TIMEOUT": f"{max(1, patience / 3):.0f}"} | os.environ,
             start_new_session=True,  # Ctrl-C is for the sweep; what is on disk is still repeated
         )  # fmt: skip
     assert process.stdin is not None

@@ -254,7 +254,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     assert tab.locator(".chart path.run").count() == 12
     assert tab.locator(".chart path.median").count() == 4
     tab.get_by_role("checkbox", name="plain net").uncheck()
-    tab.get_by_label("14").uncheck()
+    tab.get_by_role("checkbox", name="14").uncheck()
     assert "3 of 12 runs shown, in 1 cell." in tab.inner_text("#explorer")
     assert tab.locator(".chart path.run").count() == 3
     tab.locator(".chart svg").first.hover()
@@ -262,7 +262,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     tab.reload()
     tab.wait_for_selector(".chart path")
     tab.get_by_role("checkbox", name="plain net").uncheck()
-    tab.get_by_label("14").uncheck()
+    tab.get_by_role("checkbox", name="14").uncheck()
     tab.locator(".chart svg").first.focus()
     for key in ("ArrowRight", "ArrowRight", "+"):
         tab.keyboard.press(key)
@@ -271,7 +271,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     run = next(i for i, name in enumerate(runs["ids"]) if name.startswith("resnet8-s0"))
     values = next(values for i, _, _, values in curve["lines"] if i == run)
     assert tab.inner_text(".readout") == f"ResNet, depth 8, seed 0: {values[1]:g} at step 10"
-    tab.get_by_label("measured").select_option("gradient_norm_output")
+    tab.get_by_label("measured", exact=True).select_option("gradient_norm_output")
     assert "0.1" in tab.inner_text(".chart")  # layer 1 of 10^-layer, on a logarithmic axis
 
 
