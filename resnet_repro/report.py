@@ -16,11 +16,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
-from resnet_repro import experiment, project, terminal
+from resnet_repro import experiment, machine, project, terminal
 from resnet_repro.analysis.claims import decide
 from resnet_repro.analysis.verdicts import Verdict, is_current, read_verdicts
 from resnet_repro.collect import TABLES
@@ -200,14 +203,8 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
     """Renders everything anew elsewhere; returns one line for each file that differs, is missing or is extra."""
     from resnet_repro.analysis import article
 
-    problems = []
-    for name in names:
-        folder = results / name
-        with TemporaryDirectory() as place:
-            fresh = [*_render_into(Path(place), name, folder), "manifest.json"]
-            problems += [line for file in fresh if (line := _compare(folder / file, (Path(place) / file).read_bytes()))]
-        extra = sorted(path for path in folder.iterdir() if path.name not in (*fresh, "data"))
-        problems += [f"{path} is extra: nothing makes it" for path in extra]
+    with ProcessPoolExecutor(machine.cores(), get_context("fork")) as pool:  # matplotlib draws in one thread
+        problems = [line for lines in pool.map(partial(_verify_one, results), names) for line in lines]
     for data in sorted(results.glob("*/data")):
         if data.parent.name not in experiment.ids():
             problems.append(f"{data.parent} belongs to no experiment")
@@ -215,6 +212,15 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
     pages = together(results)
     problems += [line for path, text in pages.items() if (line := _compare(path, text.encode()))]
     extra = sorted(path for path in (results / "site").glob("*") if path not in pages)
+    return problems + [f"{path} is extra: nothing makes it" for path in extra]
+
+
+def _verify_one(results: Path, name: str) -> list[str]:
+    folder = results / name
+    with TemporaryDirectory() as place:
+        fresh = [*_render_into(Path(place), name, folder), "manifest.json"]
+        problems = [line for file in fresh if (line := _compare(folder / file, (Path(place) / file).read_bytes()))]
+    extra = sorted(path for path in folder.iterdir() if path.name not in (*fresh, "data"))
     return problems + [f"{path} is extra: nothing makes it" for path in extra]
 
 
