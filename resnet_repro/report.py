@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
-from resnet_repro import experiment, machine, project, terminal
+from resnet_repro import experiment, project, terminal
 from resnet_repro.analysis.claims import decide
 from resnet_repro.analysis.verdicts import Verdict, is_current, read_verdicts
 from resnet_repro.collect import TABLES
@@ -203,7 +203,7 @@ def verify(names: Sequence[str], results: Path = RESULTS) -> list[str]:
     """Renders everything anew elsewhere; returns one line for each file that differs, is missing or is extra."""
     from resnet_repro.analysis import article
 
-    with ProcessPoolExecutor(machine.cores(), get_context("fork")) as pool:  # matplotlib draws in one thread
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:  # matplotlib draws in one thread
         problems = [line for lines in pool.map(partial(_verify_one, results), names) for line in lines]
     for data in sorted(results.glob("*/data")):
         if data.parent.name not in experiment.ids():

@@ -271,7 +271,7 @@ def test_curves_are_filtered_and_walked_along_by_keyboard(visit, results):
     run = next(i for i, name in enumerate(runs["ids"]) if name.startswith("resnet8-s0"))
     values = next(values for i, _, _, values in curve["lines"] if i == run)
     assert tab.inner_text(".readout") == f"ResNet, depth 8, seed 0: {values[1]:g} at step 10"
-    tab.get_by_label("measured", exact=True).select_option("gradient_norm_output")
+    tab.locator("#explorer").get_by_label("measured").select_option("gradient_norm_output")
     assert "0.1" in tab.inner_text(".chart")  # layer 1 of 10^-layer, on a logarithmic axis
 
 
