@@ -89,7 +89,6 @@ def render(name: str, results: Path = RESULTS) -> list[Verdict]:
 def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     """Writes all of results/<name> but the data into `place`; returns the names of the files but the manifest."""
     from resnet_repro.analysis import beside, figures, frames, history, page, site, tables, typeset
-    from resnet_repro.analysis.reasons import reason
 
     e = experiment.load(name)
     measured = frames.load(e, folder)
@@ -104,9 +103,8 @@ def _render_into(place: Path, name: str, folder: Path) -> list[str]:
     ours = committed(name, folder.parent)
     pairs = None if ours is None else beside.compare(verdicts, folder, ours)
     earlier = history.earlier(folder)
-    said = [f"Claim {i} is {v.verdict}: {why}" for i, v in enumerate(verdicts, 1) if (why := reason(name, v))]
     text = page.experiment_page(
-        measured, shown, captions, reasons=said, earlier=history.section(earlier, verdicts), beside=pairs
+        measured, verdicts, shown, captions, earlier=history.section(earlier, verdicts), beside=pairs
     )
     pages = {
         "README.md": text,

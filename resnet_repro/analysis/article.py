@@ -16,8 +16,7 @@ from resnet_repro import experiment
 from resnet_repro.analysis import citations, frames, words
 from resnet_repro.analysis.article_tables import differences_table, provenance_table, settings_table
 from resnet_repro.analysis.frames import Measured
-from resnet_repro.analysis.reasons import reason
-from resnet_repro.analysis.tables import remark
+from resnet_repro.analysis.reasons import remark
 from resnet_repro.analysis.typeset import escape
 from resnet_repro.analysis.verdicts import UNTESTED, VERDICTS, Verdict, read_verdicts
 from resnet_repro.errors import UserError
@@ -138,9 +137,7 @@ def _part(measured: Measured, verdicts: Sequence[Verdict], folder: Path) -> dict
         "count": f"{len(done)} of {len(measured.runs)} runs are measured; {outcomes} (a run can be several of these).",
         "claims": len(verdicts),
         "counts": _counts(verdicts),
-        "remarks": [
-            _unbroken(f"{text} {reason(e.id, v)}".strip()) for i, v in enumerate(verdicts, 1) if (text := remark(i, v))
-        ],
+        "remarks": [_unbroken(text) for i, v in enumerate(verdicts, 1) if (text := remark(e.id, i, v))],
         "figures": [f for figure in e.figures if (f := _figure(figure.name, folder))],
         "beside": (folder / "paper.tex").exists(),
     }

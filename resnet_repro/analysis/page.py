@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.analysis.beside import Beside
 from resnet_repro.analysis.figures import title as figure_title
 from resnet_repro.analysis.frames import Measured
+from resnet_repro.analysis.reasons import reason
 from resnet_repro.analysis.tables import estimate
 from resnet_repro.analysis.typeset import Head, Table, markdown
+from resnet_repro.analysis.verdicts import Verdict
 from resnet_repro.analysis.words import quantity as quantity_in_words
 from resnet_repro.collect import PROVENANCE, SAME_BITS, mixture
 from resnet_repro.experiment import Experiment
@@ -30,21 +32,20 @@ FIGURE_FILES = {
 
 def experiment_page(
     measured: Measured,
-    tables: Sequence[Table],
+    verdicts: Sequence[Verdict],
+    shown: Sequence[Table],
     captions: Mapping[str, str],
     *,
-    reasons: Sequence[str] = (),
     earlier: Sequence[str] = (),
     beside: Beside | None = None,
 ) -> str:
     """The page of one experiment: question, verdicts, figures, further tables, provenance.
 
-    tables: the verdicts first. captions: of each figure by its name. reasons: why claims were not supported,
-    a paragraph each. earlier: the parts on earlier measurements.
-    beside: what is committed, on the page of what was measured elsewhere.
+    shown: the tables, that of the verdicts first. captions: of each figure by its name. earlier: the parts on earlier
+    measurements. beside: what is committed, on the page of what was measured elsewhere.
     """
     e = measured.experiment
-    verdicts, *others = tables
+    first, *others = shown
     return "\n\n".join(
         [
             f"# {e.id}",
@@ -53,8 +54,8 @@ def experiment_page(
             count(measured),
             f"Measured by `make sweep EXP={e.id}`, made from `data/` by `python -m resnet_repro.report {e.id}`. "
             "To explore in a browser: [report.html](report.html).",
-            *_section(verdicts),
-            *reasons,
+            *_section(first),
+            *(f"Claim {i} is {v.verdict}: {why}" for i, v in enumerate(verdicts, 1) if (why := reason(e.id, v))),
             _glossary(e),
             *([_beside(beside)] if beside else []),
             *(_figure(measured, name, caption) for name, caption in captions.items()),

@@ -93,8 +93,9 @@ def _task(planned: Sequence[Planned], patience: float) -> dict[str, Any]:
         for plan in planned
     ]
     keys = {"runs_dir": env.runs_dir, "mode": mode(env), "project": project(env), "group": env.group}
-    more = {"artifact": env.wandb_artifact, "system": env.wandb_system}
-    return {**keys, **more, "patience": patience, "jobs": jobs}
+    return {
+        **keys, "artifact": env.wandb_artifact, "system": env.wandb_system, "patience": patience, "jobs": jobs
+    }  # fmt: skip
 
 
 def _wait(process: subprocess.Popen, patience: float, log: Path) -> None:

@@ -68,7 +68,7 @@ def initialize(
     taps = _taps(net, image) if init == "he_border" else {}
     layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for _, layer in sorted(layers, key=lambda item: "shortcut" in item[0]):
-        rule = {"fixup": "he"}.get(init, init) if isinstance(layer, nn.Conv2d) else "torch"
+        rule = "torch" if isinstance(layer, nn.Linear) else "he" if init == "fixup" else init
         weight, bias = _draw(layer.weight.shape, rule, fan, generator, taps.get(layer, math.nan))
         layer.weight.copy_(weight)
         if layer.bias is not None:
@@ -82,8 +82,7 @@ def initialize(
 
 def _fix_up(net: nn.Module) -> None:
     """Scale the weights of residual branches and set their last ones, and those of the linear layer, to 0."""
-    blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
-    branches = [[layer for layer in block.children() if isinstance(layer, nn.Conv2d)] for block in blocks]
+    branches = [[m for m in block.children() if isinstance(m, nn.Conv2d)] for block in _residual_blocks(net)]
     normed = any(isinstance(module, nn.BatchNorm2d | nn.GroupNorm) for module in net.modules())
     if not branches or normed or min(map(len, branches)) < 2:
         raise ValueError(
@@ -106,9 +105,9 @@ def zero_residual_branches(net: nn.Module) -> None:
     Goyal et al. 2017 (arXiv:1706.02677, section 5.1); torchvision's `zero_init_residual`. For blocks in the original
     order with a norm. Raises ValueError where there is none.
     """
-    blocks = [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
     last: list[Any] = [
-        getattr(block, f"norm{block.layers}") if isinstance(block, Block) else block.norm3 for block in blocks
+        getattr(block, f"norm{block.layers}") if isinstance(block, Block) else block.norm3
+        for block in _residual_blocks(net)
     ]
     if not last or any(isinstance(norm, nn.Identity | Noise | NoisyBatchNorm2d) for norm in last):
         raise ValueError(
@@ -117,6 +116,11 @@ def zero_residual_branches(net: nn.Module) -> None:
         )
     for norm in last:
         norm.weight.zero_()
+
+
+def _residual_blocks(net: nn.Module) -> list[Block | Bottleneck]:
+    """Those in the original order."""
+    return [block for block in net.modules() if isinstance(block, Block | Bottleneck) and block.residual]
 
 
 def _taps(net: nn.Module, image: tuple[int, int, int] | None) -> dict[nn.Module, float]:

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { element, select, value, sorted, number, round, load } = site;
+  const { element, select, settings, sorted, number, round, load } = site;
   const place = document.getElementById("turner");
   const id = place.dataset.experiment;
   const FINE = 3; // parts that each side of a measured square is drawn in
@@ -26,8 +26,7 @@
   }, { rootMargin: "300px" }).observe(place);
 
   function show([runs, surfaces]) {
-    const of = (setting, i) => String(value(runs.settings[setting], i));
-    const words = (setting, v) => (["model", "norm"].includes(setting) ? v : `${runs.words[setting]} ${v}`);
+    const { of, words } = settings(runs);
     const name = (run) => runs.by.map((s) => words(s, of(s, run))).join(", ") || "all";
     const state = { metric: Object.keys(surfaces)[0], scale: "", cut: "", step: "", picked: [{}, {}], at: null, ...START };
     const controls = element("div", { class: "controls" });

@@ -160,7 +160,7 @@ def test_fixup_scales_the_weights_of_branches_and_starts_each_block_as_its_short
     torch.testing.assert_close(block(inner), torch.relu(block.shortcut(inner)), rtol=0, atol=0)
 
 
-def test_with_fixup_every_weight_but_those_before_a_0_learns_at_once_and_all_at_the_second_step():
+def test_with_fixup_the_linear_layer_learns_first_then_the_last_of_each_branch_then_all():
     torch.manual_seed(0)
     model = CifarNet(
         20, width=4, norm="none", init="fixup", branch_scale="learned", generator=torch.Generator().manual_seed(0)

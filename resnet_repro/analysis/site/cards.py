@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from resnet_repro.analysis import tables, words
 from resnet_repro.analysis.frames import Measured
 from resnet_repro.analysis.history import of_claim
-from resnet_repro.analysis.reasons import reason
+from resnet_repro.analysis.reasons import remark
 from resnet_repro.analysis.verdicts import UNTESTED, Verdict
 from resnet_repro.experiment import Claim
 from resnet_repro.metrics import QUANTITIES, SHARES
@@ -45,7 +45,7 @@ def card(number: int, v: Verdict, measured: Measured, earlier: Sequence[Mapping[
     facts = {
         "measured": QUANTITIES[v.metric].label,
         "of": words.difference(claim.of, claim.minus) + ("" if claim.at is None else f", at step {claim.at}"),
-        "why": " ".join(filter(None, (tables.remark(number, v), reason(measured.experiment.id, v)))),
+        "why": remark(measured.experiment.id, number, v),
         "also": tables.notes(replace(v, why="", changes_without="", since="")),  # which are said apart
         "the paper": claim.paper,
         "power": _power(claim, measured),

@@ -26,6 +26,12 @@ const site = (() => {
   // The value of a column ({of, at}) for run i.
   const value = (column, i) => column.of[column.at ? column.at[i] : 0];
 
+  // How the settings of runs are said: of run i as text, and with the name of the setting where a value does not tell it.
+  const settings = (runs) => ({
+    of: (setting, i) => String(value(runs.settings[setting], i)),
+    words: (setting, v) => (["model", "norm"].includes(setting) ? v : `${runs.words[setting]} ${v}`),
+  });
+
   // An element: attributes, listeners (on...), and children, which are elements or text.
   function element(name, attributes = {}, ...children) {
     const svg = ["svg", "path", "line", "text", "g", "rect", "circle"].includes(name);
@@ -92,5 +98,5 @@ const site = (() => {
   }
   if (live) follow(null);
 
-  return { load, runs: come("runs"), points: come("points"), surfaces: come("surfaces"), value, element, labelled, select, stroke, number, round, median, sorted };
+  return { load, runs: come("runs"), points: come("points"), surfaces: come("surfaces"), value, settings, element, labelled, select, stroke, number, round, median, sorted };
 })();

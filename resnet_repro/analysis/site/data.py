@@ -80,19 +80,19 @@ def surfaces(measured: Measured) -> str:
     shown = measured.points["run_id"].isin(runs) & measured.points["metric"].isin(SURFACES)
     for metric, rows in measured.points[shown].groupby("metric", sort=True):
         q = QUANTITIES[str(metric)]
-        grids: dict[str, tuple[int, dict[str, list[float]]]] = {}
+        grids: dict[tuple[tuple[float, ...], ...], int] = {}
         drawn = []
         for (run_id, step), own in rows.groupby(["run_id", "step"], sort=False):
             surface = own.set_index(["y", "x"])["value"].unstack()
-            grid = {axis: _short(sorted(set(own[axis].tolist()))) for axis in ("x", "y")}
-            place, _ = grids.setdefault(str(grid), (len(grids), grid))
+            places = tuple(_short(surface.columns.tolist())), tuple(_short(surface.index.tolist()))
+            place = grids.setdefault(places, len(grids))
             drawn.append([runs[run_id], place, step, [_rounded(v, DIGITS) for v in surface.to_numpy().flat]])
         found[metric] = {
             "label": q.label,
             "x": q.x,
             "y": q.y,
             "scale": "log" if q.log else "linear",
-            "grids": [grid for _, grid in grids.values()],
+            "grids": [{"x": x, "y": y} for x, y in grids],
             "surfaces": drawn,
         }
     return _call("surfaces", measured.experiment.id, found) if found else ""
@@ -103,7 +103,7 @@ def _places(measured: Measured) -> dict[Any, int]:
     return {run_id: place for place, run_id in enumerate(measured.runs.index[measured.runs["measured"]])}
 
 
-def _short(places: Iterable[float]) -> list[float]:
+def _short(places: Iterable[Any]) -> list[float]:
     """Whole numbers without their `.0`."""
     return [int(place) if place == int(place) else float(place) for place in places]
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (async () => {
-  const { element, select, stroke, value, sorted, median, number, load } = site;
+  const { element, select, stroke, settings, sorted, median, number, load } = site;
   const place = document.getElementById("explorer");
   const id = place.dataset.experiment;
   const MANY = 12; // boxes of one setting that are shown without being asked for
@@ -21,7 +21,7 @@
     place.replaceChildren(element("p", {}, "Nothing was measured on the way."));
     return;
   }
-  const of = (setting, i) => String(value(runs.settings[setting], i));
+  const { of, words } = settings(runs);
   const filters = [...runs.by, "seed"];
   const chosen = Object.fromEntries(filters.map((s) => [s, new Set(runs.ids.map((_, i) => of(s, i)))]));
   const first = ["train_error_running", "gradient_acf", "output_cosine"].find((m) => points[m]) || metrics[0];
@@ -44,7 +44,6 @@
     }));
   }
 
-  const words = (setting, v) => (["model", "norm"].includes(setting) ? v : `${runs.words[setting]} ${v}`);
   const chart = element("div");
   const legend = element("ul", { class: "legend" });
   const said = element("p", { class: "quiet", role: "status" });
